@@ -1,0 +1,1 @@
+"""Machine-learning-engineering tasks: packages, views of the data, metrics, grading, observations."""

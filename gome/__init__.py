@@ -1,0 +1,1 @@
+"""Gome: optimizes a solution the way a gradient method optimizes parameters."""

@@ -1,0 +1,67 @@
+"""Errors of the optimizer.
+
+```
+GomeError
+ ├ ConfigError       a setting or argument is unusable; the user's fault (exit code 2)
+ ├ ResumeError       the run directory cannot be resumed: other task, version, or in use (exit code 2)
+ ├ LlmError
+ │  ├ LlmTransport   the endpoint could not be reached or kept failing; retryable
+ │  ├ LlmRefusal     the model declined to answer
+ │  └ LlmFormat      the answer has not the asked form; carries the text, bounded
+ ├ BudgetExhausted   control flow: a budget has no room for what was asked
+ └ Interrupted       control flow: a stop was asked for (Ctrl-C, SIGTERM)
+```
+
+Every class survives pickling.
+"""
+
+from __future__ import annotations
+
+
+class GomeError(Exception):
+    """Base class of all errors raised by `gome`."""
+
+
+class ConfigError(GomeError):
+    """A setting or an argument is unusable; the message says what to do."""
+
+
+class ResumeError(GomeError):
+    """A run directory cannot be resumed; the message says why and what to do."""
+
+
+class LlmError(GomeError):
+    """A language model did not give a usable answer."""
+
+
+class LlmTransport(LlmError):
+    """The endpoint could not be reached, or kept failing after all retries."""
+
+
+class LlmRefusal(LlmError):
+    """The model declined to answer."""
+
+
+class LlmFormat(LlmError):
+    """The answer has not the asked form.
+
+    Args:
+        message: what is wrong with it.
+        raw: the answer, cut to a bounded length.
+    """
+
+    def __init__(self, message: str, raw: str = "") -> None:
+        super().__init__(message, raw[:4000])
+        self.message = message
+        self.raw = raw[:4000]
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class BudgetExhausted(GomeError):
+    """A budget has no room for what was asked."""
+
+
+class Interrupted(GomeError):
+    """A stop was asked for; what is committed is safe and the run can be resumed."""

@@ -1,0 +1,70 @@
+"""The one interface between an agent and a language model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from dojo.model import Frozen
+
+T = TypeVar("T", bound=BaseModel)
+Role = Literal["reasoning", "coding"]
+
+
+class Message(Frozen):
+    """One chat message."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Request(Frozen):
+    """One call. `schema` (JSON schema) asks for a structured answer."""
+
+    role: Role
+    """Which of the configured models answers."""
+    purpose: str
+    """Which step of the agent asks: `propose`, `code`, `repair`, `interpret` … for metering and reports."""
+    messages: tuple[Message, ...]
+    json_schema: dict[str, object] | None = None
+    max_tokens: int = 8192
+    seed: int | None = None
+
+    @property
+    def hash(self) -> str:
+        """Content hash, the key of recorded answers."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Usage(Frozen):
+    """Tokens and money of one call. `usd` is None when no price is known for the model."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float | None = None
+    attempts: int = 1
+
+
+class Completion(Frozen):
+    """The answer to one request."""
+
+    text: str
+    model: str
+    usage: Usage = Usage()
+    cached: bool = False
+
+
+class Llm(Protocol):
+    """A metered language model. Raises `gome.errors.LlmError` subclasses only."""
+
+    def complete(self, request: Request) -> Completion:
+        """Answer one request; the answer is durable before this returns."""
+        ...
+
+    def parse(self, request: Request, schema: type[T]) -> T:
+        """Answer with an instance of `schema`; repairs and re-asks within bounds, else raises `LlmFormat`."""
+        ...

@@ -1,0 +1,1 @@
+"""Agents for machine-learning-engineering tasks."""

@@ -1,0 +1,1 @@
+"""Reports and live views, derived from the journal alone."""
