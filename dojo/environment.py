@@ -96,7 +96,7 @@ class Environment(Protocol):
         ...
 
     def observe(self, run: RunResult) -> Sequence[Observation]:
-        """Facts for diagnosis from `oof.csv` and the *training* labels of the run's view, and from the data."""
+        """Facts for diagnosis, from `oof.csv` and the *training* labels of the run's view."""
         ...
 
     def test(self, submission: bytes) -> Score | Failure:

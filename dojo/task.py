@@ -41,7 +41,7 @@ class Source(Frozen):
     name: str = ""
     license: str = "unknown"
     package: str = ""
-    """Requirement of the package whose files hold the data, e.g. `ISLP==0.4.0`; empty for a user's own file."""
+    """Requirement of the package that holds the data, e.g. `ISLP==0.4.0`; empty for a user's own file."""
 
 
 class TaskSpec(Frozen):
