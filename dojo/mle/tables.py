@@ -1,0 +1,169 @@
+"""Reading and writing tables without changing what is in them.
+
+A CSV is read as text, cell by cell, and written back as text: a zip code stays `00501`, a number keeps its last
+digit. Parquet keeps its types. Only the target, the time and the group column are ever interpreted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dojo.errors import TaskError
+
+FORMATS = (".csv", ".parquet")
+MISSING = frozenset(
+    {
+        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
+        *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+    }
+)
+"""What `pandas.read_csv` reads as a missing value; solutions will see these cells as missing."""
+
+_INTEGER = re.compile(r"[+-]?\d{1,15}(\.0*)?$")
+_BOOLEAN = {
+    "true": "True",
+    "TRUE": "True",
+    "True": "True",
+    "false": "False",
+    "FALSE": "False",
+    "False": "False",
+}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a prepared table: CSV cells as text (empty text where empty), parquet with its types.
+
+    Raises:
+        TaskError: the file is missing or cannot be parsed.
+    """
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
+    except FileNotFoundError:
+        raise TaskError("file not found", str(path)) from None
+    except (ValueError, OSError) as exc:  # pandas' and pyarrow's parser errors are ValueErrors or OSErrors
+        raise TaskError(f"cannot be read as {path.suffix.lstrip('.')}: {one_line(exc)}", path.name) from exc
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table; floats are written so that reading them gives the same number."""
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    else:
+        frame.to_csv(path, index=False, lineterminator="\n")
+
+
+def one_line(exc: BaseException, limit: int = 200) -> str:
+    """The message of an exception on one line."""
+    return " ".join(str(exc).split())[:limit]
+
+
+def is_missing(column: pd.Series) -> npt.NDArray[np.bool_]:
+    """Which cells are missing, for a text column as for a typed one."""
+    mask = column.isna().to_numpy()
+    if _is_text(column):
+        mask = mask | column.isin(MISSING).to_numpy()
+    return np.asarray(mask, dtype=bool)
+
+
+def numbers(column: pd.Series) -> npt.NDArray[np.float64]:
+    """The cells as float64, exactly; NaN where missing or not a number. Shape `(n,)`."""
+    if not _is_text(column):
+        return np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+    # pandas' own text-to-number parser may be off in the last bit; Python's float is exact.
+    return np.fromiter((_number(cell) for cell in column), dtype=np.float64, count=len(column))
+
+
+def _number(cell: object) -> float:
+    try:
+        # float() also takes "1_000", which no CSV reader does.
+        return float("nan") if "_" in str(cell) else float(str(cell))
+    except ValueError:
+        return float("nan")
+
+
+def _is_text(column: pd.Series) -> bool:
+    return bool(pd.api.types.is_string_dtype(column.dtype) or pd.api.types.is_object_dtype(column.dtype))
+
+
+def labels(column: pd.Series) -> pd.Series:
+    """Class labels as text, in the form in which they come back after `pandas.read_csv`.
+
+    Whole numbers lose their `.0` and leading zeros, booleans become `True`/`False`, blanks around text go.
+    Otherwise a solution that reads `01` as the number 1 would predict a class that does not exist.
+    Missing cells stay missing (None).
+    """
+    gone = is_missing(column)
+    text = pd.Series([None if m else str(v).strip() for v, m in zip(column, gone, strict=True)], dtype=object)
+    present = text[~gone]
+    distinct = set(present)
+    if distinct and all(_INTEGER.match(v) for v in distinct):
+        mapping = {v: str(int(float(v))) for v in distinct}
+    elif distinct and distinct <= _BOOLEAN.keys():
+        mapping = {v: _BOOLEAN[v] for v in distinct}
+    elif distinct and all(np.isfinite(_number(v)) for v in distinct):
+        mapping = {v: repr(_number(v)) for v in distinct}
+    else:
+        return text
+    text[~gone] = present.map(mapping)
+    return text
+
+
+def label_text(column: pd.Series) -> pd.Series:
+    """Labels of a prepared target column as text; text is taken as it is, since `labels` has seen it before."""
+    return column.astype(str) if _is_text(column) else labels(column)
+
+
+def sorted_labels(values: set[str]) -> tuple[str, ...]:
+    """Class labels in a stable order: numbers by value, text by code point."""
+    if all(np.isfinite(_number(v)) for v in values):
+        return tuple(sorted(values, key=lambda v: (_number(v), v)))
+    return tuple(sorted(values))
+
+
+def time_key(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
+    """Time as sortable numbers (the number itself, or seconds since 1970). Shape `(n,)`.
+
+    Numbers that read as dates (`20240131`) sort the same either way.
+
+    Raises:
+        TaskError: a cell is missing or is neither a number nor a date.
+    """
+    gone = is_missing(column)
+    if gone.any():
+        row = int(np.flatnonzero(gone)[0])
+        raise TaskError(
+            f"{int(gone.sum())} rows have no time (first: data row {row + 1}); fill them or drop these rows",
+            where,
+        )
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return np.asarray(
+            pd.to_datetime(column, utc=True).astype("datetime64[us, UTC]").astype("int64") / 1e6
+        )
+    values = numbers(column)
+    if np.isfinite(values).all():
+        return values
+    parsed = pd.to_datetime(column.astype(str), errors="coerce", format="mixed", utc=True)
+    bad = np.flatnonzero(parsed.isna().to_numpy())
+    if bad.size:
+        cell = str(column.iloc[int(bad[0])])[:40]
+        raise TaskError(
+            f"{bad.size} cells are neither a number nor a date (first: {cell!r} in data row {int(bad[0]) + 1}); "
+            "write dates as YYYY-MM-DD",
+            where,
+        )
+    return np.asarray(parsed.astype("datetime64[us, UTC]").astype("int64") / 1e6, dtype=np.float64)
+
+
+def content_hash(frame: pd.DataFrame) -> str:
+    """A hash of names and values that does not depend on the file format or the writer's version."""
+    digest = hashlib.sha256("\x1f".join(map(str, frame.columns)).encode())
+    digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
