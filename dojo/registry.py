@@ -1,7 +1,7 @@
 """Finding tasks by name or path.
 
-Bundled tasks are the folders of `dojo/mle/tasks`. Other distributions add theirs through the entry-point group
-`dojo.tasks` (name of the task to an importable package that is a task folder).
+Bundled tasks are the folders of `dojo/mle/tasks`. Other distributions add theirs through the entry-point
+group `dojo.tasks` (name of the task to an importable package that is a task folder).
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def _download(entry: DownloadEntry, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "--no-input", "download", "--quiet", "--no-deps", only]
     command += ["--disable-pip-version-check", "--dest", str(folder), entry.package]
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             command,
             capture_output=True,
             text=True,

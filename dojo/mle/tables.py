@@ -1,7 +1,7 @@
 """Reading and writing tables without changing what is in them.
 
-A CSV is read as text, cell by cell, and written back as text: a zip code stays `00501`, a number keeps its last
-digit. Parquet keeps its types. Only the target, the time and the group column are ever interpreted.
+A CSV is read as text, cell by cell, and written back as text: a zip code stays `00501`, a number keeps its
+last digit. Parquet keeps its types. Only the target, the time and the group column are ever interpreted.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def labels(column: pd.Series) -> pd.Series:
 
 
 def label_text(column: pd.Series) -> pd.Series:
-    """Labels of a prepared target column as text; text is taken as it is, since `labels` has seen it before."""
+    """Labels of a prepared target column as text; text has been through `labels` and stays as it is."""
     return column.astype(str) if _is_text(column) else labels(column)
 
 
@@ -155,7 +155,8 @@ def time_key(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
     if bad.size:
         cell = str(column.iloc[int(bad[0])])[:40]
         raise TaskError(
-            f"{bad.size} cells are neither a number nor a date (first: {cell!r} in data row {int(bad[0]) + 1}); "
+            f"{bad.size} cells are neither a number nor a date (first: {cell!r} in data row "
+            f"{int(bad[0]) + 1}); "
             "write dates as YYYY-MM-DD",
             where,
         )

@@ -1,7 +1,7 @@
 """Views: what a solution is given to learn from, and what is hidden from it meanwhile.
 
-`search` and `resplit-K` hide labelled rows and call them `test`; the real test rows are not there. `final` gives
-all labelled rows and the real test rows. Public files and answers never share a folder.
+`search` and `resplit-K` hide labelled rows and call them `test`; the real test rows are not there. `final`
+gives all labelled rows and the real test rows. Public files and answers never share a folder.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class View:
     train: Path
     test: Path
     answers: Path | None
-    """Id and target of the hidden rows (and `__block__` for grouped data), outside `public`; None for `final` when
-    the user's test file has no answers."""
+    """Id and target of the hidden rows (and `__block__` for grouped data), outside `public`; None for `final`
+    when the user's test file has no answers."""
 
 
 def submission_columns(spec: TaskSpec) -> list[str]:
