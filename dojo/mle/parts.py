@@ -43,13 +43,13 @@ def read_parts(task: Task, source: Path) -> Parts:
     test = _read(source, data.test)
     _check_columns(test, data.test)
     answers = _read(source, data.answers) if data.answers else None
+    if spec.id_column not in labelled.columns and spec.id_column not in test.columns and answers is None:
+        labelled, test = _number_rows(spec, labelled, test)
+    splits.required_column(labelled, spec.id_column, "id", data.train)
+    splits.required_column(test, spec.id_column, "id", data.test)
     if answers is None and spec.target in test.columns:
-        if spec.id_column not in test.columns:
-            test.insert(0, spec.id_column, range(len(labelled), len(labelled) + len(test)))
         answers = test[[spec.id_column, spec.target]]
     test = test.drop(columns=spec.target, errors="ignore")
-    if spec.id_column not in labelled.columns:
-        labelled.insert(0, spec.id_column, range(len(labelled)))
     if answers is not None:
         _check_answers(spec, test, answers, data.answers or data.test)
         if spec.problem in ("binary", "multiclass"):
@@ -138,6 +138,20 @@ def _same_labels(target: str, *frames: pd.DataFrame) -> list[pd.DataFrame]:
     joint = tables.labels(pd.concat([frame[target].astype(object) for frame in frames])).to_numpy()
     ends = np.cumsum([len(frame) for frame in frames])[:-1]
     return [frame.assign(**{target: part}) for frame, part in zip(frames, np.split(joint, ends), strict=True)]
+
+
+def _number_rows(spec: TaskSpec, labelled: pd.DataFrame, test: pd.DataFrame) -> list[pd.DataFrame]:
+    """Both tables with ids of ours, shuffled unless their order means something."""
+    rng = splits.make_generator(spec.seed, "order")
+    numbered = []
+    start = 0
+    for frame in (labelled, test):
+        if spec.split in ("random", "stratified", "group"):
+            frame = frame.iloc[rng.permutation(len(frame))].reset_index(drop=True)
+        frame.insert(0, spec.id_column, range(start, start + len(frame)))
+        numbered.append(frame)
+        start += len(frame)
+    return numbered
 
 
 def _carve(task: Task, whole: pd.DataFrame, notes: list[str]) -> Parts:
