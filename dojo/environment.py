@@ -43,8 +43,6 @@ class RunResult(Frozen):
     submission: bytes | None = None
     """The raw `submission.csv`, size-capped; None if it was not written."""
     oof: bytes | None = None
-    model: bytes | None = None
-    """A tar of `OUT/model/`, when written and asked for."""
     failure: Failure | None = None
     """Set when the run did not end well or left no submission."""
 
@@ -76,15 +74,34 @@ class Environment(Protocol):
     Raises `SandboxUnavailable` or `GradingError` when the world itself broke; a bad solution is a `Failure`.
     """
 
-    spec: TaskSpec
-    sealed: bool
+    @property
+    def spec(self) -> TaskSpec:
+        """The public half of the task."""
+        ...
+
+    @property
+    def sealed(self) -> bool:
+        """Whether solutions run fully confined."""
+        ...
 
     def static_check(self, files: Files) -> LevelReport:
         """Parse and check the contract without running anything."""
         ...
 
-    def run(self, files: Files, *, view: str, seed: int, slot: Slot, debug: bool = False) -> RunResult:
-        """Run a solution on a view of the data (`search`, `resplit-K`, `final`)."""
+    def run(
+        self,
+        files: Files,
+        *,
+        view: str,
+        seed: int,
+        slot: Slot,
+        debug: bool = False,
+        seconds: float | None = None,
+    ) -> RunResult:
+        """Run a solution on a view of the data (`search`, `resplit-K`, `final`).
+
+        `seconds` lowers the task's own limit on one run, never raises it.
+        """
         ...
 
     def validate(self, submission: bytes, *, view: str) -> Score | Failure:
@@ -95,8 +112,16 @@ class Environment(Protocol):
         """Compare two valid submissions, paired on the hidden rows of a view."""
         ...
 
+    def profile(self) -> Sequence[Observation]:
+        """Facts about the training data of the search view; the same for every trace."""
+        ...
+
     def observe(self, run: RunResult) -> Sequence[Observation]:
         """Facts for diagnosis, from `oof.csv` and the *training* labels of the run's view."""
+        ...
+
+    def check_submission(self, submission: bytes, *, view: str) -> Failure | None:
+        """Check the form of a submission (columns, ids, values) without scoring it."""
         ...
 
     def test(self, submission: bytes) -> Score | Failure:

@@ -71,14 +71,21 @@ class Failure(Frozen):
 
 
 @contextmanager
-def boundary(error: type[DojoError], what: str) -> Iterator[None]:
+def boundary(
+    error: type[Exception], what: str, *, through: tuple[type[BaseException], ...] = (DojoError,)
+) -> Iterator[None]:
     """Attribute anything unexpected that escapes the block to one boundary.
 
-    The only place where `Exception` may be caught. Errors of ours pass through unchanged.
+    The only place where `Exception` may be caught.
+
+    Args:
+        error: raised instead, with the original as its cause.
+        what: what was being done, in words.
+        through: errors that say already who is to blame and pass unchanged.
     """
     try:
         yield
-    except DojoError:
+    except through:
         raise
     except Exception as exc:
         raise error(f"{what}: {type(exc).__name__}: {exc}") from exc

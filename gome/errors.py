@@ -8,6 +8,7 @@ GomeError
  │  ├ LlmTransport   the endpoint could not be reached or kept failing; retryable
  │  ├ LlmRefusal     the model declined to answer
  │  └ LlmFormat      the answer has not the asked form; carries the text, bounded
+ ├ StrategyError     a strategy (a proposer, implementer or interpreter) broke; the experiment fails, the run goes on
  ├ BudgetExhausted   control flow: a budget has no room for what was asked
  └ Interrupted       control flow: a stop was asked for (Ctrl-C, SIGTERM)
 ```
@@ -57,6 +58,10 @@ class LlmFormat(LlmError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class StrategyError(GomeError):
+    """A strategy broke or gave something unusable; told to it as its own failure."""
 
 
 class BudgetExhausted(GomeError):

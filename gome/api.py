@@ -1,0 +1,229 @@
+"""The Python interface: `optimize` and `resume`."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from gome import __version__
+from gome.config import RunConfig
+from gome.errors import ConfigError, ResumeError
+from gome.loop import events as ev
+from gome.loop.assignment import LlmFactory, Plan
+from gome.loop.backend import Backend
+from gome.loop.blobs import DirectoryBlobs
+from gome.loop.execute import execute
+from gome.loop.journal import JsonlJournal, read_journal
+from gome.loop.run import Observer, Run
+from gome.loop.rundir import RunDir
+from gome.loop.state import RunState
+from gome.loop.strategy import Agent
+from gome.result import RunReport, chosen, summarize
+from gome.setup import KINDS, TaskSetup, load_object, resolve_agent, resolve_backend
+
+if TYPE_CHECKING:
+    from dojo.mle.package import Task
+
+log = logging.getLogger("gome")
+
+
+def optimize(
+    task: Task | str | Path,
+    agent: Agent | str = "playbook",
+    *,
+    config: RunConfig | None = None,
+    backend: Backend | str = "ray",
+    run_dir: Path | str,
+    llm: LlmFactory | None = None,
+    observers: Sequence[Observer] = (),
+) -> RunReport:
+    """Optimize a solution of a task, from nothing to a sealed result.
+
+    Args:
+        task: a task, its name, or the path of its package.
+        agent: an agent or its specification (`playbook`, `playbook:r=0.7`, `openai:MODEL`).
+        config: settings of the run.
+        backend: `ray`, `serial`, or an object.
+        run_dir: a new directory for everything the run writes.
+        llm: builds the client of a language model on each worker; comes with the agent's specification.
+        observers: are told about every committed event.
+
+    Returns:
+        The result; its files lie in `run_dir`.
+
+    Raises:
+        ConfigError: a setting is unusable, or the directory holds something already.
+        dojo.TaskError: the task or its data are unusable.
+    """
+    config = config or RunConfig()
+    _check(config)
+    built, factory = _agent(agent, llm)
+    loaded = _load(task)
+    directory = RunDir(Path(run_dir))
+    directory.create()
+    try:
+        setup = _set_up(loaded, config, directory)
+        chosen_backend = resolve_backend(backend) if isinstance(backend, str) else backend
+        run = _run(directory, setup, config, built, factory, observers)
+        started = ev.RunStarted(
+            run=directory.root.name,
+            gome=_version(),
+            task=setup.spec,
+            fingerprint=setup.fingerprint,
+            source=setup.source,
+            agent=built.name,
+            backend=chosen_backend.name,
+            config=config.model_dump(mode="json"),
+            sealed=setup.sealed,
+            slots=len(chosen_backend.slots(config)),
+        )
+        run.commit([started])
+        return _carry_out(run, chosen_backend, setup, directory)
+    finally:
+        directory.close()
+
+
+def resume(
+    run_dir: Path | str,
+    *,
+    task: Task | str | Path | None = None,
+    agent: Agent | str | None = None,
+    backend: Backend | str | None = None,
+    llm: LlmFactory | None = None,
+    observers: Sequence[Observer] = (),
+) -> RunReport:
+    """Go on with a run that was interrupted, from its journal. A finished run is only reported.
+
+    Args:
+        run_dir: the run's directory.
+        task: only needed when the task's package has moved; must be the same task with the same data.
+        agent: only needed when the run was started with an agent object.
+        backend: another backend than the one it was started with.
+        llm: see `optimize`.
+        observers: see `optimize`.
+
+    Raises:
+        ResumeError: not a run directory, of another schema, damaged, in use, or of another task.
+    """
+    directory = RunDir(Path(run_dir))
+    started = read_state(directory.root).started
+    if started is None:
+        raise ResumeError(f"{directory.root}: the journal is empty, nothing to resume; start a new run")
+    directory.open()
+    try:
+        try:
+            config = RunConfig.model_validate(started.config)
+        except ValidationError as exc:
+            raise ResumeError(
+                f"{directory.root} was written by gome {started.gome} with settings this version does not "
+                "know: use that version, or start a new run"
+            ) from exc
+        built, factory = _agent(agent or started.agent, llm)
+        setup = _set_up(_load(task or started.source), config, directory)
+        if setup.spec.id != started.task.id or setup.fingerprint != started.fingerprint:
+            raise ResumeError(
+                f"{directory.root} is a run of task {started.task.id!r} on other data than "
+                f"{setup.spec.id!r} has now: resume with the same task and data, or start a new run"
+            )
+        run = _run(directory, setup, config, built, factory, observers)
+        if run.state.finished is None:
+            repeated = tuple(run.state.open_steps)
+            run.commit([ev.RunResumed(repeated=repeated)])
+        name = backend or started.backend
+        chosen_backend = resolve_backend(name) if isinstance(name, str) else name
+        return _carry_out(run, chosen_backend, setup, directory)
+    finally:
+        directory.close()
+
+
+def read_state(run_dir: Path | str) -> RunState:
+    """The state of a run at the end of its journal; may be called while the run is live.
+
+    Raises:
+        ResumeError: not a run directory, of another schema, or damaged.
+    """
+    return RunState.replay(read_journal(RunDir(Path(run_dir)).journal))
+
+
+def _carry_out(run: Run, backend: Backend, setup: TaskSetup, directory: RunDir) -> RunReport:
+    try:
+        if run.state.finished is None:
+            execute(run, backend, medal=setup.medal)
+        write_best(run, directory)
+        return summarize(run.state, directory.root)
+    finally:
+        run.journal.close()
+        shutil.rmtree(directory.work, ignore_errors=True)
+
+
+def write_best(run: Run, directory: RunDir) -> None:
+    """Write the chosen solution's files and its submission to `best/`."""
+    best = chosen(run.state)
+    if best is None:
+        return
+    directory.best.mkdir(exist_ok=True)
+    for name, blob in best.files.items():
+        path = directory.best / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(run.blobs.get(blob))
+    final = run.state.final_runs.get(best.id)
+    if final is not None and final.submission is not None:
+        (directory.best / "submission.csv").write_bytes(run.blobs.get(final.submission))
+
+
+def _check(config: RunConfig) -> None:
+    budget = config.budget
+    if config.lockstep and (budget.steps is None or budget.wall_s is not None or budget.slot_s is not None):
+        raise ConfigError("lock-step mode takes a budget of steps alone: no decision may read a clock")
+
+
+def _agent(agent: Agent | str, llm: LlmFactory | None) -> tuple[Agent, LlmFactory | None]:
+    built, factory = resolve_agent(agent) if isinstance(agent, str) else (agent, None)
+    factory = llm or factory
+    if built.needs_llm and factory is None:
+        raise ConfigError(f"the agent {built.name} needs a language model: give llm=… or --llm openai:MODEL")
+    return built, factory
+
+
+def _load(task: Task | str | Path) -> Task:
+    if isinstance(task, str | Path):
+        from dojo import load_task
+
+        return load_task(task)
+    return task
+
+
+def _set_up(task: Task, config: RunConfig, directory: RunDir) -> TaskSetup:
+    setup: TaskSetup = load_object(KINDS[task.spec.kind])(task, config, directory)
+    return setup
+
+
+def _run(
+    directory: RunDir,
+    setup: TaskSetup,
+    config: RunConfig,
+    agent: Agent,
+    llm: LlmFactory | None,
+    observers: Sequence[Observer],
+) -> Run:
+    plan = Plan(spec=setup.spec, agent=agent, config=config, environment=setup.environment, llm=llm)
+    return Run(
+        plan,
+        JsonlJournal(directory.journal),
+        DirectoryBlobs(directory.blobs),
+        baseline_files=setup.baseline_files,
+        observers=observers,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("gome")
+    except PackageNotFoundError:
+        return __version__

@@ -1,0 +1,59 @@
+"""The settings of a run: one frozen tree, at most 40 leaves, written into the journal as resolved."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dojo.model import Frozen
+from gome.loop.budget import Budget
+from gome.loop.memory import Kernel
+
+
+class MemoryConfig(Frozen):
+    """The shared success memory."""
+
+    enabled: bool = True
+    """Off: traces work as independent chains; entries are still recorded, never recalled."""
+    kernel: Kernel = Kernel()
+
+
+class AcceptConfig(Frozen):
+    """When a child replaces its parent."""
+
+    p: float = Field(default=0.8, gt=0.5, lt=1.0)
+    """Accept iff the probability that the child is better (paired on the same rows) is at least this."""
+
+
+class FinalConfig(Frozen):
+    """The final choice."""
+
+    candidates: int = Field(default=3, ge=1, le=10)
+    """How many of the best experiments are run again."""
+    resplits: int = Field(default=3, ge=0, le=10)
+    """On how many fresh re-splits of the labelled rows; 0 takes the best by validation."""
+    merge_steps: int | None = Field(default=None, ge=0)
+    """Experiments kept for merging the ideas of the traces; by default one in ten, at least one."""
+
+
+class RunConfig(Frozen):
+    """Everything that shapes a run besides the task and the agent.
+
+    Keys of `run.toml` and of `--set a.b=c` are these field names.
+    """
+
+    traces: int = Field(default=3, ge=1, le=1024)
+    seed: int = 0
+    lockstep: bool = False
+    """Rounds with a barrier: serial, Ray and resumed runs give the same journal but for times."""
+    budget: Budget = Budget(steps=24)
+    memory: MemoryConfig = MemoryConfig()
+    accept: AcceptConfig = AcceptConfig()
+    final: FinalConfig = FinalConfig()
+    sandbox: Literal["auto", "warm", "bubblewrap", "process"] = "auto"
+    cpus_per_trace: float | None = Field(default=None, gt=0)
+    """CPUs of a slot; by default the machine's CPUs shared out among the traces."""
+    gpus_per_trace: float = Field(default=0.0, ge=0)
+    run_seconds: float | None = Field(default=None, gt=0)
+    """Limit on one run of a solution; by default the task's."""

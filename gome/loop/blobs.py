@@ -1,0 +1,88 @@
+"""Content-addressed storage of a run's files: solutions, submissions, out-of-fold predictions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from gome.errors import ResumeError
+
+
+def content_hash(data: bytes) -> str:
+    """The name of a blob: the first 128 bits of its SHA-256, in hex."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+class BlobReader(Protocol):
+    """Where blobs are read from."""
+
+    def get(self, name: str) -> bytes:
+        """The content of a blob."""
+        ...
+
+
+class DirectoryBlobs:
+    """Blobs as files of a directory. Written once, never changed; safe to write twice."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def path(self, name: str) -> Path:
+        """Where a blob lies."""
+        return self.root / name[:2] / name
+
+    def put_all(self, blobs: Mapping[str, bytes]) -> None:
+        """Store blobs durably under their hashes; those already there are left alone."""
+        for name, data in blobs.items():
+            path = self.path(name)
+            if path.exists():
+                continue
+            path.parent.mkdir(exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+
+    def get(self, name: str) -> bytes:
+        """The content of a blob.
+
+        Raises:
+            ResumeError: it is missing or damaged.
+        """
+        try:
+            data = self.path(name).read_bytes()
+        except FileNotFoundError:
+            raise ResumeError(f"{self.path(name)} is missing: the run directory is not complete") from None
+        if content_hash(data) != name:
+            raise ResumeError(f"{self.path(name)} is damaged: its content does not match its name")
+        return data
+
+
+class CachedBlobs:
+    """Blobs a trace was sent or made itself; a bounded cache, oldest out first."""
+
+    def __init__(self, limit_bytes: int = 256 * 2**20) -> None:
+        self._data: dict[str, bytes] = {}
+        self._size = 0
+        self._limit = limit_bytes
+
+    def add(self, data: bytes) -> str:
+        """Keep a blob and give its name."""
+        name = content_hash(data)
+        if name not in self._data:
+            self._data[name] = data
+            self._size += len(data)
+            while self._size > self._limit and len(self._data) > 1:
+                oldest = next(iter(self._data))
+                self._size -= len(self._data.pop(oldest))
+        return name
+
+    def get(self, name: str) -> bytes:
+        """The content of a blob that was sent or made here; `KeyError` otherwise."""
+        return self._data[name]

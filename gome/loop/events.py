@@ -1,0 +1,230 @@
+"""The events of a run: everything that happened, and the only thing that is stored about it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from dojo.environment import Observation
+from dojo.episode import EpisodeEvent
+from dojo.errors import Failure
+from dojo.model import Frozen
+from dojo.score import Score
+from dojo.task import TaskSpec
+from gome.llm.base import Completion
+from gome.loop.budget import Lease
+from gome.loop.experiment import Costs, Experiment
+from gome.loop.memory import MemoryEntry
+from gome.loop.proposal import Purpose
+
+
+class RunStarted(Frozen):
+    """The first event: what is run, by whom, with which settings."""
+
+    type: Literal["run.started"] = "run.started"
+    run: str
+    gome: str
+    """Version of the library."""
+    task: TaskSpec
+    fingerprint: str
+    """Content hash of the prepared data."""
+    source: str
+    """Name or path by which the task was loaded."""
+    agent: str
+    """Specification of the agent, e.g. `playbook` or `openai:MODEL`; resumed with the same."""
+    backend: str
+    config: dict[str, Any]
+    sealed: bool
+    """Whether candidates run fully confined."""
+    slots: int
+
+
+class BaselineScored(Frozen):
+    """The field's default pipeline, run and graded like any experiment, but charged no step."""
+
+    type: Literal["baseline.scored"] = "baseline.scored"
+    files: dict[str, str]
+    submission: str | None = None
+    score: Score | None = None
+    failure: Failure | None = None
+    profile: tuple[Observation, ...] = ()
+    """Facts about the training data, the same for every trace."""
+    costs: Costs = Costs()
+
+
+class RoundStarted(Frozen):
+    """Lock-step only: the barrier has been passed; these experiments see the memory at this version."""
+
+    type: Literal["round.started"] = "round.started"
+    round: int
+    memory_version: int
+
+
+class StepStarted(Frozen):
+    """An experiment was given to a trace."""
+
+    type: Literal["step.started"] = "step.started"
+    experiment: str
+    trace: int
+    step: int
+    round: int | None = None
+    purpose: Purpose
+    parent: str | None
+    memory_version: int
+    progress: float = 0.0
+    """Share of the budget used when it was given out."""
+    lease: Lease = Lease()
+
+
+class LlmAnswered(Frozen):
+    """An answer of a language model, durable before it is used; used again when the step is repeated."""
+
+    type: Literal["llm.answered"] = "llm.answered"
+    experiment: str
+    request: str
+    """Hash of the request."""
+    purpose: str
+    completion: Completion
+
+
+class ExperimentFinished(Frozen):
+    """The commit of one experiment, with the memory entry it gives rise to."""
+
+    type: Literal["experiment.finished"] = "experiment.finished"
+    experiment: Experiment
+    entry: MemoryEntry | None = None
+
+
+class ExperimentLost(Frozen):
+    """An experiment was cut off by the infrastructure; it is run again under the same id."""
+
+    type: Literal["experiment.lost"] = "experiment.lost"
+    experiment: str
+    trace: int
+    cause: str
+    paid: Costs = Costs()
+    """What it had used and not committed, as far as known."""
+
+
+class TraceReplaced(Frozen):
+    """The worker of a trace died and a new one was built from the journal."""
+
+    type: Literal["trace.replaced"] = "trace.replaced"
+    trace: int
+    cause: str
+
+
+class TraceRetired(Frozen):
+    """A trace was given up; the others go on."""
+
+    type: Literal["trace.retired"] = "trace.retired"
+    trace: int
+    cause: str
+
+
+class EpisodeNoted(Frozen):
+    """An event of the environment's own ledger (looks at validation, the test call, the seal)."""
+
+    type: Literal["episode"] = "episode"
+    event: EpisodeEvent
+
+
+class FinalStarted(Frozen):
+    """The search is over; these experiments are candidates for the final choice, best first."""
+
+    type: Literal["final.started"] = "final.started"
+    candidates: tuple[str, ...]
+    reason: str
+    """Why the search ended: `steps`, `time`, `slot_s`, `tokens`, `usd`, `traces` (none left)."""
+
+
+class FinalJob(Frozen):
+    """A candidate was run again on a fresh re-split."""
+
+    type: Literal["final.job"] = "final.job"
+    candidate: str
+    view: str
+    score: Score | None = None
+    failure: Failure | None = None
+    costs: Costs = Costs()
+
+
+class FinalChosen(Frozen):
+    """The order of the candidates by their mean over the re-splits."""
+
+    type: Literal["final.chosen"] = "final.chosen"
+    order: tuple[str, ...]
+    means: dict[str, float]
+    selection_gap: float | None = None
+    """Validation score of the chosen minus its mean on re-splits, direction-normalised: optimism of search."""
+
+
+class FinalRun(Frozen):
+    """A candidate was run with all labelled rows on the real test inputs."""
+
+    type: Literal["final.run"] = "final.run"
+    candidate: str
+    submission: str | None = None
+    failure: Failure | None = None
+    costs: Costs = Costs()
+
+
+class TestScored(Frozen):
+    """The test split was scored, once."""
+
+    __test__ = False
+    type: Literal["test.scored"] = "test.scored"
+    candidate: str
+    score: Score | None = None
+    failure: Failure | None = None
+    medal: str | None = None
+
+
+class RunResumed(Frozen):
+    """A later session went on with the run."""
+
+    type: Literal["run.resumed"] = "run.resumed"
+    repeated: tuple[str, ...] = ()
+    """Experiments that had been started and not committed; they are run again."""
+
+
+class RunInterrupted(Frozen):
+    """The session ended before the run did."""
+
+    type: Literal["run.interrupted"] = "run.interrupted"
+    cause: str
+
+
+class RunFinished(Frozen):
+    """The last event."""
+
+    type: Literal["run.finished"] = "run.finished"
+    best: str | None
+    experiments: int
+    accepted: int
+
+
+Event = Annotated[
+    RunStarted
+    | BaselineScored
+    | RoundStarted
+    | StepStarted
+    | LlmAnswered
+    | ExperimentFinished
+    | ExperimentLost
+    | TraceReplaced
+    | TraceRetired
+    | EpisodeNoted
+    | FinalStarted
+    | FinalJob
+    | FinalChosen
+    | FinalRun
+    | TestScored
+    | RunResumed
+    | RunInterrupted
+    | RunFinished,
+    Field(discriminator="type"),
+]
+
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,131 @@
+"""The final stage: choose on fresh re-splits, run on all labelled rows, score the test split once, seal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import fmean
+
+from dojo.environment import FINAL, Environment, resplit
+from dojo.episode import EpisodeEvent
+from dojo.errors import Failure
+from dojo.score import Score
+from dojo.slot import Slot
+from gome.loop import events as ev
+from gome.loop.assignment import FinalAssignment
+from gome.loop.blobs import content_hash
+from gome.loop.experiment import Costs, Experiment
+from gome.loop.run import Run
+from gome.loop.state import RunState
+
+Medal = Callable[[Score], str | None]
+"""Names the band of reference pipelines that a test score falls into, None where there is none."""
+
+
+def candidates(state: RunState, limit: int) -> tuple[str, ...]:
+    """Ids of the best different solutions, the baseline among them, best validation score first."""
+    baseline = state.baseline_experiment()
+    pool = [*state.ranked(), *([baseline] if baseline else [])]
+    pool.sort(key=lambda e: -(e.score.utility if e.score else float("-inf")))
+    unique: dict[str | None, str] = {}
+    for experiment in pool:
+        unique.setdefault(experiment.submission, experiment.id)
+    return tuple(unique.values())[:limit]
+
+
+def open_final(run: Run) -> None:
+    """End the search: fix the candidates."""
+    if run.state.final is None:
+        reason = run.search_over() or "stopped"
+        names = candidates(run.state, run.config.final.candidates)
+        run.commit([ev.FinalStarted(candidates=names, reason=reason)])
+
+
+def pending_jobs(run: Run) -> list[FinalAssignment]:
+    """Runs on re-splits that are still to be done; none when there is nothing to choose between."""
+    final = run.state.final
+    if final is None or len(final.candidates) < 2 or run.state.chosen:
+        return []
+    jobs = []
+    for index in range(run.config.final.resplits):
+        for name in final.candidates:
+            if (name, resplit(index)) not in run.state.final_jobs:
+                candidate = run.state.candidate(name)
+                blobs = {blob: run.blobs.get(blob) for blob in candidate.files.values()}
+                jobs.append(FinalAssignment(candidate, resplit(index), blobs))
+    return jobs
+
+
+def choose(run: Run) -> None:
+    """Order the candidates by their mean over the re-splits; one that failed on any comes last."""
+    final, state = run.state.final, run.state
+    if final is None or state.chosen is not None:
+        return
+    means: dict[str, float] = {}
+    for name in final.candidates:
+        jobs = [j for (candidate, _), j in state.final_jobs.items() if candidate == name]
+        scores = [j.score for j in jobs if j.score]
+        if scores and len(scores) == len(jobs):
+            means[name] = fmean(s.value for s in scores)
+    direction = run.plan.spec.metric.direction
+    sign = 1.0 if direction == "max" else -1.0
+    rank = {name: i for i, name in enumerate(final.candidates)}
+    order = sorted(
+        final.candidates, key=lambda n: (-sign * means[n] if n in means else float("inf"), rank[n])
+    )
+    gap = None
+    if order and order[0] in means and (score := state.candidate(order[0]).score):
+        gap = score.utility - sign * means[order[0]]
+    run.commit([ev.FinalChosen(order=tuple(order), means=means, selection_gap=gap)])
+
+
+def run_finally(run: Run, env: Environment, slot: Slot) -> str | None:
+    """Run the chosen candidate with all labelled rows; when it fails, the next. Gives the one that worked."""
+    chosen = run.state.chosen
+    rest = [e.id for e in run.state.ranked()]
+    for name in dict.fromkeys([*(chosen.order if chosen else ()), *rest]):
+        done = run.state.final_runs.get(name)
+        if done is None:
+            done = _final_run(run, env, slot, run.state.candidate(name))
+        if done.failure is None:
+            return name
+    return None
+
+
+def _final_run(run: Run, env: Environment, slot: Slot, candidate: Experiment) -> ev.FinalRun:
+    files = {file: run.blobs.get(blob).decode() for file, blob in candidate.files.items()}
+    seconds = run.config.run_seconds
+    result = env.run(files, view=FINAL, seed=run.config.seed, slot=slot, seconds=seconds)
+    costs = Costs(wall_s=result.exec.wall_s, slot_s=result.exec.wall_s)
+    failure = result.failure
+    if failure is None and result.submission is None:
+        failure = Failure(boundary="solution", kind="no_submission", message="no submission.csv was written")
+    if failure is None and result.submission is not None:
+        failure = env.check_submission(result.submission, view=FINAL)
+    if failure is not None or result.submission is None:
+        event = ev.FinalRun(candidate=candidate.id, failure=failure, costs=costs)
+        run.commit([event])
+        return event
+    name = content_hash(result.submission)
+    event = ev.FinalRun(candidate=candidate.id, submission=name, costs=costs)
+    run.commit([event], {name: result.submission})
+    return event
+
+
+def score_test(run: Run, env: Environment, name: str, medal: Medal) -> None:
+    """Score the test split once, seal the episode, finish the run."""
+    state, submission = run.state, run.state.final_runs[name].submission
+    if state.test is None and submission is not None:
+        run.commit([ev.EpisodeNoted(event=state.episode.open_test(name, submission))])
+        result = env.test(run.blobs.get(submission))
+        if isinstance(result, Score):
+            event = ev.TestScored(candidate=name, score=result, medal=medal(result))
+        else:
+            event = ev.TestScored(candidate=name, failure=result)
+        run.commit([event, ev.EpisodeNoted(event=EpisodeEvent(kind="sealed", experiment=name))])
+
+
+def finish(run: Run, best: str | None) -> None:
+    """Write the last event."""
+    if run.state.finished is None:
+        accepted = sum(e.status == "accepted" for e in run.state.experiments.values())
+        run.commit([ev.RunFinished(best=best, experiments=len(run.state.experiments), accepted=accepted)])

@@ -1,0 +1,205 @@
+"""The journal: one ordered, append-only file of events; the only truth about a run.
+
+A line is a JSON object `{"v", "seq", "time", "crc", …event}`; `crc` covers the line without it. Lines are
+written and fsynced before anybody acts on them. A torn last line (a crash in mid-write) is dropped when the
+file is opened; damage anywhere else is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from dojo.model import Frozen
+from gome.errors import ResumeError
+from gome.loop.events import EVENT, Event
+
+SCHEMA = 1
+VOLATILE_EVENTS = frozenset({"run.resumed", "run.interrupted", "trace.replaced", "experiment.lost"})
+"""Events about the infrastructure; a run that was killed and resumed has them, its uninterrupted twin has not."""
+VOLATILE_KEYS = frozenset(
+    {"time", "seq", "crc", "run", "seconds", "wall_s", "slot_s", "cpu_s", "peak_mb", "spans", "slots"}
+)
+"""Fields that hold clock readings or names of this run."""
+
+
+class Record(Frozen):
+    """A committed event with its place and time."""
+
+    seq: int
+    time: float
+    """Seconds since the epoch."""
+    event: Event
+
+
+class Journal(Protocol):
+    """Where events are committed."""
+
+    def append(self, events: Sequence[Event]) -> list[Record]:
+        """Commit events; they are durable when this returns."""
+        ...
+
+    def read(self) -> Iterator[Record]:
+        """All committed records in order."""
+        ...
+
+    def close(self) -> None:
+        """Release the file."""
+        ...
+
+
+def _now() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+class MemoryJournal:
+    """A journal that lives in memory, for tests and short experiments."""
+
+    def __init__(self, clock: Callable[[], float] = _now) -> None:
+        self._records: list[Record] = []
+        self._clock = clock
+
+    def append(self, events: Sequence[Event]) -> list[Record]:
+        """Commit events to memory."""
+        start = len(self._records)
+        new = [Record(seq=start + i, time=self._clock(), event=e) for i, e in enumerate(events)]
+        self._records += new
+        return new
+
+    def read(self) -> Iterator[Record]:
+        """All committed records in order."""
+        yield from self._records
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class JsonlJournal:
+    """The journal file of a run directory. One writer at a time (the run directory's lock sees to that)."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = _now) -> None:
+        self.path = path
+        self._clock = clock
+        self._next = 0
+        end = 0
+        if path.exists():
+            for record, offset in _scan(path):
+                self._next, end = record.seq + 1, offset
+        self._file = path.open("ab")
+        if self._file.tell() != end:
+            self._file.truncate(end)
+        self.bytes_written = 0
+
+    def append(self, events: Sequence[Event]) -> list[Record]:
+        """Commit events with one write and one fsync."""
+        if not events:
+            return []
+        records = [Record(seq=self._next + i, time=self._clock(), event=e) for i, e in enumerate(events)]
+        data = b"".join(_line(r) for r in records)
+        self._file.write(data)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._next += len(records)
+        self.bytes_written += len(data)
+        return records
+
+    def read(self) -> Iterator[Record]:
+        """All committed records in order, from the file."""
+        yield from read_journal(self.path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _line(record: Record) -> bytes:
+    body = {"v": SCHEMA, "seq": record.seq, "time": round(record.time, 6)}
+    body |= record.event.model_dump(mode="json", exclude_defaults=False)
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    crc = zlib.crc32(text.encode())
+    return f'{text[:-1]},"crc":"{crc:08x}"}}\n'.encode()
+
+
+def _parse(line: bytes) -> Record:
+    text = line.decode()
+    head, separator, tail = text.rpartition(',"crc":"')
+    if not separator or f"{zlib.crc32((head + '}').encode()):08x}" != tail.rstrip('"}\n'):
+        raise ValueError("checksum does not match")
+    body: dict[str, Any] = json.loads(head + "}")
+    version = body.pop("v")
+    if version != SCHEMA:
+        raise ResumeError(
+            f"the journal has schema {version}, this version of gome reads {SCHEMA}: "
+            "use the version that wrote it (see the run.started line), or start a new run directory"
+        )
+    return Record(seq=body.pop("seq"), time=body.pop("time"), event=EVENT.validate_python(body, strict=False))
+
+
+def _scan(path: Path) -> Iterator[tuple[Record, int]]:
+    offset = 0
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        last = number == len(lines) - 1
+        if last and not line.endswith(b"\n"):
+            return
+        try:
+            record = _parse(line)
+        except (ValueError, KeyError, ValidationError) as exc:
+            if last:
+                return
+            raise ResumeError(f"{path}: line {number + 1} is damaged ({exc.__class__.__name__})") from exc
+        if record.seq != number:
+            raise ResumeError(
+                f"{path}: line {number + 1} has sequence number {record.seq}: lines are missing"
+            )
+        offset += len(line)
+        yield record, offset
+
+
+def read_journal(path: Path) -> Iterator[Record]:
+    """Read a journal file; a torn last line is left out.
+
+    Raises:
+        ResumeError: there is no such file, a line before the last is damaged, or the schema is another.
+    """
+    if not path.is_file():
+        raise ResumeError(f"{path.parent} is not a run directory: it has no {path.name}")
+    for record, _ in _scan(path):
+        yield record
+
+
+def canonical(records: Iterator[Record] | Sequence[Record]) -> list[dict[str, Any]]:
+    """The committed history without clock readings: what two equal lock-step runs have in common.
+
+    Answers of language models of one round may come in any order between traces; they are put in the order
+    of their experiments.
+    """
+    history: list[dict[str, Any]] = []
+    pending: list[dict[str, Any]] = []
+    for record in records:
+        if record.event.type in VOLATILE_EVENTS:
+            continue
+        body = _strip(record.event.model_dump(mode="json"))
+        if body["type"] == "llm.answered":
+            pending.append(body)
+            continue
+        history += sorted(pending, key=lambda b: b["experiment"])
+        pending = []
+        history.append(body)
+    return history + sorted(pending, key=lambda b: b["experiment"])
+
+
+def _strip(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _strip(v) for k, v in value.items() if k not in VOLATILE_KEYS}
+    if isinstance(value, list):
+        return [_strip(v) for v in value]
+    return value

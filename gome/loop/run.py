@@ -1,0 +1,309 @@
+"""The driver's half of a run: the only writer of the journal. Knows nothing of where traces run.
+
+A backend asks it for assignments, hands its sink to the traces, and tells it about losses. It never blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from dojo.environment import Files
+from gome.config import RunConfig
+from gome.loop import events as ev
+from gome.loop import schedule
+from gome.loop.assignment import HISTORY_WINDOW, Assignment, Notice, Plan, Sink
+from gome.loop.blobs import DirectoryBlobs
+from gome.loop.budget import Ledger
+from gome.loop.experiment import Costs, Experiment
+from gome.loop.journal import Journal, Record
+from gome.loop.proposal import Proposal
+from gome.loop.state import RunState
+
+MAX_LOSSES = 3
+"""How often the worker of a trace may be lost in a row before the trace is retired."""
+
+
+class Observer(Protocol):
+    """Watches a run. Must not raise and must not change anything."""
+
+    def on_record(self, record: Record, state: RunState) -> None:
+        """An event was committed; `state` includes it."""
+        ...
+
+    def on_notice(self, notice: Notice) -> None:
+        """A trace entered a stage."""
+        ...
+
+
+class Run:
+    """State, journal, ledger and blobs of one run, and the rules by which they change."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        journal: Journal,
+        blobs: DirectoryBlobs,
+        *,
+        baseline_files: Files | None = None,
+        observers: Sequence[Observer] = (),
+        now: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
+    ) -> None:
+        self.plan = plan
+        self.config: RunConfig = plan.config
+        self.journal = journal
+        self.blobs = blobs
+        self.baseline_files = baseline_files
+        self.observers = list(observers)
+        self.state = RunState.replay(journal.read())
+        self.ledger = Ledger(self.config.budget)
+        self.slots = 1
+        self._now = now
+        self._given: dict[str, ev.StepStarted] = {}
+        self._held: dict[int, tuple[list[ev.Event], dict[str, bytes]]] = {}
+        self._known: dict[int, set[str]] = {}
+        self._losses: dict[int, int] = {}
+        self._in_flight: dict[str, Notice] = {}
+        self._restore_ledger()
+
+    # ---------------------------------------------------------------- journal
+
+    def commit(self, events: Sequence[ev.Event], blobs: Mapping[str, bytes] | None = None) -> None:
+        """Make events durable (files first), then let the state and the observers know."""
+        if blobs:
+            self.blobs.put_all(blobs)
+        for record in self.journal.append(events):
+            self.state.apply(record)
+            for observer in self.observers:
+                observer.on_record(record, self.state)
+
+    def sink(self, trace: int) -> Sink:
+        """The commit function for one trace."""
+
+        def commit(events: Sequence[ev.Event], blobs: Mapping[str, bytes]) -> None:
+            self.accept_events(trace, events, blobs)
+
+        return commit
+
+    def accept_events(self, trace: int, events: Sequence[ev.Event], blobs: Mapping[str, bytes]) -> None:
+        """Commit what a trace proposes.
+
+        In lock-step mode a finished experiment waits until those of lower traces of its round are committed,
+        so that the order of commits is the order of traces.
+        """
+        finished = next((e for e in events if isinstance(e, ev.ExperimentFinished)), None)
+        if finished is None:
+            self.commit(events, blobs)
+            return
+        if finished.experiment.id in self.state.experiments:
+            return
+        self._known.setdefault(trace, set()).update(blobs)
+        self._in_flight.pop(finished.experiment.id, None)
+        self._losses[trace] = 0
+        if self.config.lockstep:
+            self._held[trace] = (list(events), dict(blobs))
+            self._release()
+            return
+        self._settle(finished.experiment)
+        self.commit(events, blobs)
+
+    def _release(self) -> None:
+        waiting = sorted(s.trace for s in self.state.open_steps.values())
+        for trace in waiting:
+            if trace not in self._held:
+                return
+            events, blobs = self._held.pop(trace)
+            for event in events:
+                if isinstance(event, ev.ExperimentFinished):
+                    self._settle(event.experiment)
+            self.commit(events, blobs)
+
+    def _settle(self, experiment: Experiment) -> None:
+        self._given.pop(experiment.id, None)
+        self.ledger.settle(experiment.id, experiment.costs)
+
+    def notice(self, notice: Notice) -> None:
+        """A trace entered a stage (not stored)."""
+        self._in_flight[notice.experiment] = notice
+        for observer in self.observers:
+            observer.on_notice(notice)
+
+    # ---------------------------------------------------------------- search
+
+    def active_traces(self) -> list[int]:
+        """Traces that have not been retired."""
+        return [t for t in range(self.config.traces) if t not in self.state.retired]
+
+    def next_assignments(self, idle: Sequence[int]) -> list[Assignment]:
+        """Steps for idle traces; none when they have to wait or the search is over (see `search_over`)."""
+        idle = [t for t in sorted(idle) if t not in self.state.retired]
+        again = [
+            s for s in self.state.open_steps.values() if s.trace in idle and s.experiment not in self._given
+        ]
+        out = [a for a in (self._repeat(s) for s in again) if a]
+        if self.config.lockstep:
+            if out or self.state.open_steps:
+                return out
+            return self._new_round()
+        busy = {a.trace for a in out}
+        for trace in idle:
+            if trace not in busy and (assignment := self._new_step(trace, None)):
+                out.append(assignment)
+        return out
+
+    def search_over(self) -> str | None:
+        """Why no further step may be started, or None while the search goes on."""
+        if self.state.final is not None:
+            return self.state.final.reason
+        if not self.active_traces():
+            return "traces"
+        if self.ledger.remaining_steps() == 0:
+            return "steps"
+        if not self.config.lockstep and self._wall_left() <= 0:
+            return "time"
+        budget, spent = self.config.budget, self.ledger.spent
+        for name, limit, used in (
+            ("slot_s", budget.slot_s, spent.slot_s),
+            ("tokens", budget.tokens, spent.tokens_in + spent.tokens_out),
+            ("usd", budget.usd, spent.usd),
+        ):
+            if limit is not None and used >= limit:
+                return name
+        return None
+
+    def _new_round(self) -> list[Assignment]:
+        traces = self.active_traces()
+        left = self.ledger.remaining_steps()
+        if self.search_over() or not traces:
+            return []
+        number = self.state.round.round + 1 if self.state.round else 0
+        self.commit([ev.RoundStarted(round=number, memory_version=self.state.memory.version)])
+        started = (self._new_step(t, number) for t in traces[: left or len(traces)])
+        return [a for a in started if a]
+
+    def _new_step(self, trace: int, round_: int | None) -> Assignment | None:
+        if self.search_over():
+            return None
+        state, step = self.state, len(self.state.histories.get(trace, []))
+        progress = self.ledger.progress(None if self.config.lockstep else self._wall_used())
+        kind = schedule.purpose(self.config, state, trace, progress)
+        parent = state.best() if kind == "merge" else state.best_of.get(trace)
+        name = schedule.experiment_id(trace, step)
+        lease = self.ledger.open(name, run_s=self._run_s(), parallel=len(self.active_traces()))
+        if lease is None:
+            return None
+        event = ev.StepStarted(
+            experiment=name,
+            trace=trace,
+            step=step,
+            round=round_,
+            purpose=kind,
+            parent=parent.id if parent else None,
+            memory_version=state.round.memory_version
+            if round_ is not None and state.round
+            else state.memory.version,
+            progress=progress,
+            lease=lease,
+        )
+        self.commit([event])
+        return self._assign(event)
+
+    def _repeat(self, event: ev.StepStarted) -> Assignment | None:
+        """The same step again, after its worker or the driver was lost; its step is charged already."""
+        self.ledger.open(event.experiment, run_s=self._run_s(), parallel=1, again=True)
+        return self._assign(event)
+
+    def _assign(self, event: ev.StepStarted) -> Assignment:
+        state, trace = self.state, event.trace
+        self._given[event.experiment] = event
+        history = state.histories.get(trace, [])
+        parent = state.experiments[event.parent] if event.parent else None
+        merge_with = schedule.merge_partners(state, parent) if event.purpose == "merge" else []
+        baseline = state.baseline.submission if state.baseline else None
+        return Assignment(
+            experiment=event.experiment,
+            trace=trace,
+            step=event.step,
+            purpose=event.purpose,
+            parent=parent,
+            history=tuple(history[-HISTORY_WINDOW:]),
+            length=len(history),
+            tried=schedule.tried(history, parent),
+            baseline=baseline,
+            merge_with=tuple(merge_with),
+            in_flight=() if self.config.lockstep else self._others_in_flight(trace),
+            memory_version=event.memory_version,
+            progress=event.progress,
+            lease=event.lease,
+            answers=tuple(state.answers.get(event.experiment, ())),
+            blobs=self._blobs_for(trace, [e for e in [parent, *merge_with] if e], baseline),
+        )
+
+    def _others_in_flight(self, trace: int) -> tuple[Proposal, ...]:
+        notices = [n for n in self._in_flight.values() if n.trace != trace and n.proposal]
+        return tuple(n.proposal for n in notices if n.proposal)
+
+    def _blobs_for(
+        self, trace: int, experiments: Sequence[Experiment], *extra: str | None
+    ) -> dict[str, bytes]:
+        wanted = [name for e in experiments for name in [*e.files.values(), e.submission] if name]
+        wanted += [name for name in extra if name]
+        known = self._known.setdefault(trace, set())
+        new = {name: self.blobs.get(name) for name in dict.fromkeys(wanted) if name not in known}
+        known.update(new)
+        return new
+
+    # ---------------------------------------------------------------- losses
+
+    def lost(self, trace: int, experiment: str | None, cause: str, paid: Costs | None = None) -> bool:
+        """The worker of a trace died, or its world broke. False when the trace is given up."""
+        self._known.pop(trace, None)
+        if experiment in self.state.experiments or trace in self._held:
+            experiment = None  # its result had arrived before the worker died
+        if experiment is not None:
+            self._given.pop(experiment, None)
+            self._in_flight.pop(experiment, None)
+            paid = paid or Costs()
+            self.ledger.settle(experiment, paid)
+            self.commit([ev.ExperimentLost(experiment=experiment, trace=trace, cause=cause[:500], paid=paid)])
+        self._losses[trace] = self._losses.get(trace, 0) + 1
+        if self._losses[trace] >= MAX_LOSSES:
+            self.retire(trace, cause)
+            return False
+        self.commit([ev.TraceReplaced(trace=trace, cause=cause[:500])])
+        return True
+
+    def retire(self, trace: int, cause: str) -> None:
+        """Give up a trace; what it has committed stays."""
+        self.commit([ev.TraceRetired(trace=trace, cause=cause[:500])])
+        if self.config.lockstep:
+            self._release()
+
+    # ---------------------------------------------------------------- time and money
+
+    def _restore_ledger(self) -> None:
+        for experiment in self.state.experiments.values():
+            self.ledger.settle(experiment.id, experiment.costs)
+        for lost in self.state.lost:
+            self.ledger.charge(lost.paid)
+        if self.state.baseline:
+            self.ledger.charge(self.state.baseline.costs)
+        self.ledger.steps = self.state.steps_started
+
+    def _wall_used(self) -> float:
+        if not self.state.started:
+            return 0.0
+        return self.state.wall_before + self._now() - self.state.wall_session_start
+
+    def _wall_left(self) -> float:
+        """Seconds of search left: the final stage's reserve is taken off."""
+        if self.config.budget.wall_s is None:
+            return float("inf")
+        jobs = self.config.final.candidates * self.config.final.resplits
+        reserve = self.ledger.final_reserve_s(jobs, self.slots)
+        return self.config.budget.wall_s - min(reserve, 0.5 * self.config.budget.wall_s) - self._wall_used()
+
+    def _run_s(self) -> float:
+        limit = self.config.run_seconds or self.plan.spec.limits.seconds
+        return min(limit, self.plan.spec.limits.seconds)

@@ -1,0 +1,189 @@
+"""The state of a run, rebuilt from its events and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dojo.episode import Episode
+from gome.errors import ResumeError
+from gome.llm.base import Completion
+from gome.loop import events as ev
+from gome.loop.experiment import Costs, Experiment
+from gome.loop.journal import Record
+from gome.loop.memory import SuccessMemory
+from gome.loop.proposal import Diagnosis, Proposal
+
+BASELINE = "baseline"
+"""Id of the baseline among experiments."""
+
+
+class RunState:
+    """Everything that decisions look at. `apply` is the only way it changes."""
+
+    def __init__(self) -> None:
+        self.started: ev.RunStarted | None = None
+        self.baseline: ev.BaselineScored | None = None
+        self.experiments: dict[str, Experiment] = {}
+        self.histories: dict[int, list[Experiment]] = {}
+        self.best_of: dict[int, Experiment] = {}
+        self.open_steps: dict[str, ev.StepStarted] = {}
+        self.answers: dict[str, list[tuple[str, Completion]]] = {}
+        self.memory = SuccessMemory()
+        self.episode = Episode()
+        self.round: ev.RoundStarted | None = None
+        self.retired: dict[int, str] = {}
+        self.lost: list[ev.ExperimentLost] = []
+        self.steps_started = 0
+        self.final: ev.FinalStarted | None = None
+        self.final_jobs: dict[tuple[str, str], ev.FinalJob] = {}
+        self.chosen: ev.FinalChosen | None = None
+        self.final_runs: dict[str, ev.FinalRun] = {}
+        self.test: ev.TestScored | None = None
+        self.finished: ev.RunFinished | None = None
+        self.sessions = 0
+        self.wall_before = 0.0
+        """Seconds of wall clock of earlier sessions."""
+        self._session_start = 0.0
+        self._last_time = 0.0
+        self._search_start = 0.0
+        self._search_end: float | None = None
+
+    @classmethod
+    def replay(cls, records: Iterable[Record]) -> RunState:
+        """Rebuild the state at the end of a journal (or of any prefix of one)."""
+        state = cls()
+        for record in records:
+            state.apply(record)
+        return state
+
+    def apply(self, record: Record) -> None:
+        """Take one committed record into account."""
+        event = record.event
+        if isinstance(event, ev.RunStarted):
+            self.started, self.sessions, self._session_start = event, 1, record.time
+        elif isinstance(event, ev.RunResumed):
+            self.wall_before += self._last_time - self._session_start
+            self.sessions += 1
+            self._session_start = record.time
+        self._last_time = record.time
+        if isinstance(event, ev.BaselineScored):
+            self._search_start = self.wall_s()
+        elif isinstance(event, ev.FinalStarted):
+            self._search_end = self.wall_s()
+        self._apply(event)
+
+    def _apply(self, event: ev.Event) -> None:
+        match event:
+            case ev.BaselineScored():
+                self.baseline = event
+            case ev.RoundStarted():
+                self.round = event
+            case ev.StepStarted():
+                self.open_steps[event.experiment] = event
+                self.steps_started += 1
+            case ev.LlmAnswered():
+                self.answers.setdefault(event.experiment, []).append((event.request, event.completion))
+            case ev.ExperimentFinished():
+                self._finish(event)
+            case ev.ExperimentLost():
+                self.lost.append(event)
+            case ev.TraceRetired():
+                self.retired[event.trace] = event.cause
+                for name in [n for n, s in self.open_steps.items() if s.trace == event.trace]:
+                    del self.open_steps[name]
+            case ev.EpisodeNoted():
+                self.episode.apply(event.event)
+            case ev.FinalStarted():
+                self.final = event
+            case ev.FinalJob():
+                self.final_jobs[event.candidate, event.view] = event
+            case ev.FinalChosen():
+                self.chosen = event
+            case ev.FinalRun():
+                self.final_runs[event.candidate] = event
+            case ev.TestScored():
+                self.test = event
+            case ev.RunFinished():
+                self.finished = event
+            case _:
+                pass
+
+    def _finish(self, event: ev.ExperimentFinished) -> None:
+        experiment = event.experiment
+        if experiment.id in self.experiments:
+            raise ResumeError(f"the journal commits {experiment.id} twice")
+        self.open_steps.pop(experiment.id, None)
+        self.answers.pop(experiment.id, None)
+        self.experiments[experiment.id] = experiment
+        self.histories.setdefault(experiment.trace, []).append(experiment)
+        if experiment.status == "accepted":
+            self.best_of[experiment.trace] = experiment
+        if event.entry is not None:
+            self.memory.add(event.entry)
+
+    @property
+    def wall_session_start(self) -> float:
+        """When the current session began, in seconds since the epoch."""
+        return self._session_start
+
+    @property
+    def last_time(self) -> float:
+        """Time of the last record, in seconds since the epoch."""
+        return self._last_time
+
+    def wall_s(self) -> float:
+        """Seconds of wall clock of all sessions, up to the last record."""
+        return self.wall_before + self._last_time - self._session_start
+
+    def search_wall_s(self) -> float:
+        """Seconds of wall clock from the end of the baseline to the end of the search, pauses left out."""
+        end = self._search_end if self._search_end is not None else self.wall_s()
+        return max(0.0, end - self._search_start)
+
+    def ranked(self) -> list[Experiment]:
+        """Accepted experiments, best validation score first; ties go to the earlier one."""
+        accepted = [e for e in self.experiments.values() if e.status == "accepted" and e.score]
+        return sorted(accepted, key=lambda e: (-(e.score.utility if e.score else 0.0), e.step, e.trace))
+
+    def best(self) -> Experiment | None:
+        """The accepted experiment with the best validation score."""
+        return next(iter(self.ranked()), None)
+
+    def baseline_experiment(self) -> Experiment | None:
+        """The baseline in the form of an experiment, so that it can be chosen when nothing beats it."""
+        if self.baseline is None or self.baseline.score is None:
+            return None
+        return Experiment(
+            id=BASELINE,
+            trace=-1,
+            step=0,
+            parent=None,
+            proposal=Proposal(
+                purpose="draft",
+                component="baseline",
+                hypothesis="the default pipeline of the field",
+                diagnosis=Diagnosis(cause="nothing is known yet"),
+            ),
+            files=self.baseline.files,
+            submission=self.baseline.submission,
+            status="accepted",
+            score=self.baseline.score,
+        )
+
+    def candidate(self, name: str) -> Experiment:
+        """A candidate of the final choice by its id."""
+        baseline = self.baseline_experiment() if name == BASELINE else None
+        return baseline or self.experiments[name]
+
+    def costs(self) -> Costs:
+        """What was spent so far, lost work included."""
+        total = self.baseline.costs if self.baseline else Costs()
+        for experiment in self.experiments.values():
+            total = total + experiment.costs
+        for lost in self.lost:
+            total = total + lost.paid
+        for job in self.final_jobs.values():
+            total = total + job.costs
+        for run in self.final_runs.values():
+            total = total + run.costs
+        return total

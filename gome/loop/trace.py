@@ -1,0 +1,291 @@
+"""One trace: a stepper that turns an assignment into a committed experiment. No Ray, no threads, no globals."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from dojo.environment import SEARCH
+from dojo.episode import EpisodeEvent
+from dojo.errors import DojoError, Failure, boundary
+from dojo.score import Comparison, Score
+from gome.errors import BudgetExhausted, GomeError, LlmError, LlmFormat, LlmRefusal, StrategyError
+from gome.llm.base import Completion, Llm, Request
+from gome.llm.journaled import JournaledLlm
+from gome.loop.accept import Verdict, judge
+from gome.loop.assignment import Assignment, FinalAssignment, MemoryReader, Notice, Sink, Worker
+from gome.loop.blobs import CachedBlobs
+from gome.loop.events import EpisodeNoted, ExperimentFinished, FinalJob, LlmAnswered
+from gome.loop.experiment import Costs, Experiment, Span, Stage
+from gome.loop.ladder import Attempt, climb
+from gome.loop.memory import MemoryEntry, SuccessMemory
+from gome.loop.proposal import Diagnosis, Proposal
+from gome.loop.share import entry_of
+from gome.loop.strategy import Interpretation, StepContext
+
+_THROUGH = (DojoError, GomeError)
+
+
+def step_rng(seed: int, trace: int, step: int) -> random.Random:
+    """Random numbers of one step; the same key gives the same numbers on any machine."""
+    key = hashlib.sha256(f"{seed}:{trace}:{step}".encode()).digest()
+    return random.Random(int.from_bytes(key[:8], "big"))
+
+
+class Trace:
+    """Runs steps for one trace. Holds caches only; all state comes with the assignment."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        memory: MemoryReader,
+        *,
+        notify: Callable[[Notice], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.worker = worker
+        self.reader = memory
+        self.memory = SuccessMemory(worker.plan.config.memory.kernel)
+        self.blobs = CachedBlobs()
+        self.notify = notify
+        self.clock = clock
+        self._inner: Llm | None = None
+
+    def step(self, assignment: Assignment, sink: Sink) -> Experiment:
+        """Carry out one assignment and commit its experiment through `sink`.
+
+        Raises:
+            SandboxUnavailable: the sandbox broke; nothing is committed, the step may be repeated.
+            GradingError: the grader broke; likewise.
+        """
+        for data in assignment.blobs.values():
+            self.blobs.add(data)
+        return Step(self, assignment, sink).run()
+
+    def evaluate(self, job: FinalAssignment) -> FinalJob:
+        """Run one candidate again on one re-split and grade it."""
+        for data in job.blobs.values():
+            self.blobs.add(data)
+        env, config = self.worker.environment, self.worker.plan.config
+        run = env.run(
+            self.files(job.candidate.files),
+            view=job.view,
+            seed=config.seed,
+            slot=self.worker.slot,
+            seconds=config.run_seconds,
+        )
+        costs = Costs(wall_s=run.exec.wall_s, slot_s=run.exec.wall_s)
+        result = run.failure or env.validate(run.submission or b"", view=job.view)
+        if isinstance(result, Score):
+            return FinalJob(candidate=job.candidate.id, view=job.view, score=result, costs=costs)
+        return FinalJob(candidate=job.candidate.id, view=job.view, failure=result, costs=costs)
+
+    def sync_memory(self, version: int) -> None:
+        """Bring the local snapshot of the memory up to `version`."""
+        if version > self.memory.version:
+            for entry in self.reader.entries_since(self.memory.version, version):
+                self.memory.add(entry)
+
+    def files(self, names: Mapping[str, str]) -> dict[str, str]:
+        """The texts of files given by their content hashes."""
+        return {file: self.blobs.get(blob).decode() for file, blob in names.items()}
+
+    def llm(self) -> Llm | None:
+        """The client of this worker, made at first use."""
+        if self._inner is None and self.worker.plan.llm is not None:
+            self._inner = self.worker.plan.llm()
+        return self._inner
+
+
+class Step:
+    """The stages of one step, in order. Lives for one experiment."""
+
+    def __init__(self, trace: Trace, assignment: Assignment, sink: Sink) -> None:
+        self.t, self.assignment, self.sink = trace, assignment, sink
+        self.worker, self.env = trace.worker, trace.worker.environment
+        self.agent, self.config = self.worker.plan.agent, self.worker.plan.config
+        self.parent_files: Mapping[str, str] = {}
+        self.spans: list[Span] = []
+        self.blobs: dict[str, bytes] = {}
+        self.started = trace.clock()
+        self.llm = self._journaled()
+
+    def run(self) -> Experiment:
+        """SELECT … RECORD."""
+        proposal, attempt = _no_proposal(self.assignment), Attempt()
+        comparison: Comparison | None = None
+        status_budget = False
+        try:
+            ctx = self._context()
+            with self.stage("propose"), boundary(StrategyError, "the proposer broke", through=_THROUGH):
+                proposal = self._cited(ctx, self.agent.proposer.propose(ctx))
+            with self.stage("implement", proposal):
+                with boundary(StrategyError, "the implementer broke", through=_THROUGH):
+                    files = dict(self.agent.implementer.implement(ctx, proposal))
+            attempt = climb(self, ctx, proposal, files)
+            comparison = self._compare(attempt)
+            verdict = self._judge(ctx, proposal, attempt, comparison)
+        except BudgetExhausted as exc:
+            status_budget = True
+            verdict = Verdict("budget", str(exc))
+        except (LlmError, StrategyError) as exc:
+            attempt = attempt.failed(_reasoner_failure(exc))
+            verdict = Verdict("failed", str(exc)[:300])
+        return self._record(proposal, attempt, comparison, verdict, share=not status_budget)
+
+    def _context(self) -> StepContext:
+        a = self.assignment
+        with self.stage("select"):
+            self.parent_files = self.t.files(a.parent.files) if a.parent else {}
+            others = tuple((e, self.t.files(e.files)) for e in a.merge_with)
+        with self.stage("recall"):
+            recalled = self._recall()
+        return StepContext(
+            task=self.env.spec,
+            profile=self.worker.profile,
+            trace=a.trace,
+            traces=self.config.traces,
+            step=a.step,
+            purpose=a.purpose,
+            parent=a.parent,
+            parent_files=self.parent_files,
+            history=a.history,
+            recalled=recalled,
+            tried=a.tried,
+            in_flight=a.in_flight,
+            merge_with=others,
+            progress=a.progress,
+            rng=step_rng(self.config.seed, a.trace, a.step),
+            llm=self.llm,
+        )
+
+    def _recall(self) -> list[MemoryEntry]:
+        if not self.config.memory.enabled:
+            return []
+        a, spec = self.assignment, self.env.spec
+        self.t.sync_memory(a.memory_version)
+        parent = f"{a.parent.proposal.component} {a.parent.lesson}" if a.parent else "draft"
+        return self.t.memory.recall(
+            f"{spec.problem} {spec.modality} {parent}",
+            trace=a.trace,
+            length=a.length,
+            seed=f"{self.config.seed}:{a.trace}:{a.step}:recall",
+            upto=a.memory_version,
+        )
+
+    def _cited(self, ctx: StepContext, proposal: Proposal) -> Proposal:
+        """Keep only citations of what was really shown."""
+        shown = {e.id for e in ctx.recalled} | {e.id for e, _ in ctx.merge_with}
+        kept = tuple(c for c in proposal.citations if c.entry in shown)
+        return proposal if kept == proposal.citations else proposal.model_copy(update={"citations": kept})
+
+    def _compare(self, attempt: Attempt) -> Comparison | None:
+        """Compare with the parent, a draft with the baseline, on the same hidden rows."""
+        name = self.assignment.parent.submission if self.assignment.parent else self.assignment.baseline
+        if attempt.score is None or attempt.submission is None or name is None:
+            return None
+        with self.stage("accept"):
+            return self.env.compare(attempt.submission, self.t.blobs.get(name), view=SEARCH)
+
+    def _judge(
+        self, ctx: StepContext, proposal: Proposal, attempt: Attempt, comparison: Comparison | None
+    ) -> Verdict:
+        with self.stage("interpret", proposal):
+            with boundary(StrategyError, "the interpreter broke", through=_THROUGH):
+                reading: Interpretation = self.agent.interpreter.interpret(
+                    ctx, proposal, attempt.feedback, attempt.score, comparison
+                )
+        root = self.assignment.parent is None
+        return judge(attempt, comparison, reading, p=self.config.accept.p, root=root)
+
+    def _record(
+        self,
+        proposal: Proposal,
+        attempt: Attempt,
+        comparison: Comparison | None,
+        verdict: Verdict,
+        *,
+        share: bool,
+    ) -> Experiment:
+        a = self.assignment
+        files = {name: self._keep(text.encode()) for name, text in attempt.files.items()}
+        spent = self.llm.spent if self.llm else Costs()
+        experiment = Experiment(
+            id=a.experiment,
+            trace=a.trace,
+            step=a.step,
+            parent=a.parent.id if a.parent else None,
+            proposal=proposal,
+            files=files,
+            submission=self._keep(attempt.submission) if attempt.score and attempt.submission else None,
+            oof=self._keep(attempt.oof) if attempt.oof else None,
+            status=verdict.status,
+            score=attempt.score,
+            comparison=comparison,
+            feedback=attempt.feedback,
+            lesson=verdict.lesson,
+            repairs=attempt.repairs,
+            memory_version=a.memory_version,
+            costs=spent + Costs(wall_s=self.t.clock() - self.started, slot_s=attempt.slot_s),
+            spans=tuple(self.spans),
+        )
+        entry = entry_of(experiment, a.parent, self.worker.profile, self.config.accept.p) if share else None
+        events = [
+            EpisodeNoted(event=EpisodeEvent(kind="looked", experiment=a.experiment, view=SEARCH))
+            for _ in range(attempt.looks)
+        ]
+        self._note("record", proposal)
+        self.sink([*events, ExperimentFinished(experiment=experiment, entry=entry)], self.blobs)
+        return experiment
+
+    def _keep(self, data: bytes) -> str:
+        name = self.t.blobs.add(data)
+        self.blobs[name] = data
+        return name
+
+    def _journaled(self) -> JournaledLlm | None:
+        inner = self.t.llm()
+        if inner is None:
+            return None
+        a = self.assignment
+
+        def durable(request: Request, completion: Completion) -> None:
+            event = LlmAnswered(
+                experiment=a.experiment, request=request.hash, purpose=request.purpose, completion=completion
+            )
+            self.sink([event], {})
+
+        return JournaledLlm(inner, a.answers, durable, tokens=a.lease.tokens, usd=a.lease.usd)
+
+    @contextmanager
+    def stage(self, stage: Stage, proposal: Proposal | None = None) -> Iterator[None]:
+        """Measure and announce one stage."""
+        self._note(stage, proposal)
+        start = self.t.clock()
+        try:
+            yield
+        finally:
+            self.spans.append(Span(stage=stage, seconds=round(self.t.clock() - start, 6)))
+
+    def _note(self, stage: Stage, proposal: Proposal | None = None) -> None:
+        text = proposal.hypothesis if proposal else ""
+        self.t.notify(Notice(self.assignment.trace, self.assignment.experiment, stage, text, proposal))
+
+
+def _no_proposal(assignment: Assignment) -> Proposal:
+    return Proposal(
+        purpose=assignment.purpose,
+        component="none",
+        hypothesis="(no proposal was made)",
+        diagnosis=Diagnosis(cause="unknown"),
+    )
+
+
+def _reasoner_failure(exc: GomeError) -> Failure:
+    kind = "strategy"
+    if isinstance(exc, LlmError):
+        kind = {LlmFormat: "format", LlmRefusal: "refusal"}.get(type(exc), "transport")
+    return Failure(boundary="reasoner", kind=kind, message=str(exc)[:300], stage="propose")

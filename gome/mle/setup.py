@@ -1,0 +1,53 @@
+"""How machine-learning-engineering tasks plug into the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dojo.mle.medals import medal_of
+
+from dojo.mle.environment import MleEnvironment
+from dojo.mle.package import Task
+from dojo.mle.prepare import Prepared
+from dojo.sandbox import SandboxKind
+from gome.config import RunConfig
+from gome.loop.rundir import RunDir
+from gome.mle.playbook.baseline import baseline
+from gome.mle.playbook.render import render
+from gome.setup import TaskSetup
+
+
+@dataclass(frozen=True)
+class MleEnvironmentFactory:
+    """Builds the environment of one worker; the views of the data are shared by all of a run."""
+
+    prepared: Prepared
+    data: Path
+    work: Path
+    sandbox: SandboxKind
+
+    def __call__(self, name: str) -> MleEnvironment:
+        """Build the environment of the worker of that name."""
+        return MleEnvironment(self.prepared, data=self.data, scratch=self.work / name, sandbox=self.sandbox)
+
+
+def mle_setup(task: Task, config: RunConfig, run_dir: RunDir) -> TaskSetup:
+    """Prepare an MLE task for a run.
+
+    Raises:
+        TaskError: its data cannot be had or split.
+    """
+    prepared = task.prepare()
+    spec = prepared.spec
+    factory = MleEnvironmentFactory(prepared, run_dir.data, run_dir.work, config.sandbox)
+    return TaskSetup(
+        spec=spec,
+        source=str(task.root),
+        fingerprint=prepared.fingerprint,
+        environment=factory,
+        sealed=config.sandbox != "process",
+        baseline_files=render(baseline(spec), spec),
+        medal=lambda score: medal_of(task, score),
+        notes=prepared.notes,
+    )
