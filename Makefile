@@ -1,0 +1,57 @@
+# Two commands: `make demo` shows the real thing, `make test` checks it. Each does all set-up itself.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export OMP_WAIT_POLICY := PASSIVE
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: demo test lint unit contract cluster e2e attack data bench lock clean help
+
+help:
+	@echo "make demo   set up, then optimize real tasks with three parallel traces (no key, no GPU)"
+	@echo "make test   set up, then lint, types, import contracts and all tests"
+	@echo "make bench  overhead of one experiment, slot use, journal growth (prints ratios)"
+	@echo "make lock   renew requirements.lock from pyproject.toml"
+
+# A locked environment: made again when the lock or the project file changes.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gome needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	@echo "setting up $(VENV) (about two minutes, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock 2>&1 | grep -v "^WARNING: Location" || true
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . 2>&1 | grep -v "^WARNING: Location" || true
+	@$(BIN)/python -c 'import ray, lightgbm, gome, dojo'
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/gome demo
+
+data: $(READY)
+	@$(BIN)/dojo prepare --all
+
+lint: $(READY)
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+
+unit contract cluster e2e: $(READY)
+	$(BIN)/python -m pytest tests/$@
+
+attack: $(READY)
+	$(BIN)/python -m pytest -m attack tests
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.systems
+
+lock: $(READY)
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --no-header --python-version 3.11 -q -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
