@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojo.mle.medals import medal_of
-
 from dojo.mle.environment import MleEnvironment
+from dojo.mle.medals import load_population, medal
 from dojo.mle.package import Task
 from dojo.mle.prepare import Prepared
 from dojo.sandbox import SandboxKind
@@ -40,6 +39,7 @@ def mle_setup(task: Task, config: RunConfig, run_dir: RunDir) -> TaskSetup:
     """
     prepared = task.prepare()
     spec = prepared.spec
+    population = load_population(task.population_file)
     factory = MleEnvironmentFactory(prepared, run_dir.data, run_dir.work, config.sandbox)
     return TaskSetup(
         spec=spec,
@@ -48,6 +48,6 @@ def mle_setup(task: Task, config: RunConfig, run_dir: RunDir) -> TaskSetup:
         environment=factory,
         sealed=config.sandbox != "process",
         baseline_files=render(baseline(spec), spec),
-        medal=lambda score: medal_of(task, score),
+        medal=lambda score: medal(score.value, population, prepared.fingerprint),
         notes=prepared.notes,
     )
