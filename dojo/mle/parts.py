@@ -41,7 +41,7 @@ def read_parts(task: Task, source: Path) -> Parts:
     spec = task.spec
     labelled = _clean(spec, _read(source, data.train), data.train, notes)
     test = _read(source, data.test)
-    _check_columns(test, data.test)
+    _check_rows(test, data.test)
     answers = _read(source, data.answers) if data.answers else None
     if spec.id_column not in labelled.columns and spec.id_column not in test.columns and answers is None:
         labelled, test = _number_rows(spec, labelled, test)
@@ -65,17 +65,14 @@ def _read(source: Path, name: str) -> pd.DataFrame:
     return tables.read_table(path)
 
 
-def _check_columns(frame: pd.DataFrame, where: str) -> None:
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice):
-        raise TaskError(f"column {twice[0]!r} is there twice; rename one", where)
+def _check_rows(frame: pd.DataFrame, where: str) -> None:
     if len(frame) == 0:
         raise TaskError("has no rows", where)
 
 
 def _clean(spec: TaskSpec, frame: pd.DataFrame, where: str, notes: list[str]) -> pd.DataFrame:
     """Labelled rows with a usable target."""
-    _check_columns(frame, where)
+    _check_rows(frame, where)
     target = splits.required_column(frame, spec.target, "target", where)
     gone = tables.is_missing(target)
     if gone.all():

@@ -6,8 +6,10 @@ last digit. Parquet keeps its types. Only the target, the time and the group col
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ MISSING = frozenset(
 """What `pandas.read_csv` reads as a missing value; solutions will see these cells as missing."""
 
 _INTEGER = re.compile(r"[+-]?\d{1,15}(\.0*)?$")
+_SHORT_DATE = re.compile(r"^(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}\b")
 _BOOLEAN = {
     "true": "True",
     "TRUE": "True",
@@ -45,11 +48,21 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
+        _refuse_double_names(path)
         return pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
     except FileNotFoundError:
         raise TaskError("file not found", str(path)) from None
     except (ValueError, OSError) as exc:  # pandas' and pyarrow's parser errors are ValueErrors or OSErrors
         raise TaskError(f"cannot be read as {path.suffix.lstrip('.')}: {one_line(exc)}", path.name) from exc
+
+
+def _refuse_double_names(path: Path) -> None:
+    """Raise TaskError for a repeated column name, which pandas would rename in silence."""
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        header = next(csv.reader(handle), [])
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise TaskError(f"column {twice[0]!r} is there twice; rename one", path.name)
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
@@ -134,7 +147,7 @@ def time_key(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
     Numbers that read as dates (`20240131`) sort the same either way.
 
     Raises:
-        TaskError: a cell is missing or is neither a number nor a date.
+        TaskError: a cell is missing, is neither a number nor a date, or may be read as two dates.
     """
     gone = is_missing(column)
     if gone.any():
@@ -143,24 +156,41 @@ def time_key(column: pd.Series, where: str) -> npt.NDArray[np.float64]:
             f"{int(gone.sum())} rows have no time (first: data row {row + 1}); fill them or drop these rows",
             where,
         )
+    if not pd.api.types.is_datetime64_any_dtype(column.dtype):
+        values = numbers(column)
+        if np.isfinite(values).all():
+            return values
+    moments = parse_dates(column, where).astype("datetime64[us, UTC]").astype("int64")
+    return np.asarray(moments / 1e6, dtype=np.float64)
+
+
+def parse_dates(column: pd.Series, where: str) -> pd.Series:
+    """Cells as moments in UTC; day and month of `31/01/2024` are told apart by the whole column.
+
+    Raises:
+        TaskError: a cell is no date, or no cell tells which of two numbers is the day.
+    """
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return np.asarray(
-            pd.to_datetime(column, utc=True).astype("datetime64[us, UTC]").astype("int64") / 1e6
-        )
-    values = numbers(column)
-    if np.isfinite(values).all():
-        return values
-    parsed = pd.to_datetime(column.astype(str), errors="coerce", format="mixed", utc=True)
+        return pd.to_datetime(column, utc=True)
+    text = column.astype(str)
+    short = text.str.extract(_SHORT_DATE)
+    day_first = False
+    if short.notna().all(axis=None):
+        first, second = (short[i].astype(int) > 12 for i in (0, 1))
+        if first.any() == second.any():
+            why = "some have the day first, some second" if first.any() else "which number is the day?"
+            raise TaskError(f"dates like {text.iloc[0]!r}: {why} Write dates as YYYY-MM-DD", where)
+        day_first = bool(first.any())
+    parsed = pd.to_datetime(text, errors="coerce", format="mixed", dayfirst=day_first, utc=True)
     bad = np.flatnonzero(parsed.isna().to_numpy())
     if bad.size:
-        cell = str(column.iloc[int(bad[0])])[:40]
+        cell = str(text.iloc[int(bad[0])])[:40]
         raise TaskError(
             f"{bad.size} cells are neither a number nor a date (first: {cell!r} in data row "
-            f"{int(bad[0]) + 1}); "
-            "write dates as YYYY-MM-DD",
+            f"{int(bad[0]) + 1}); write dates as YYYY-MM-DD",
             where,
         )
-    return np.asarray(parsed.astype("datetime64[us, UTC]").astype("int64") / 1e6, dtype=np.float64)
+    return parsed
 
 
 def content_hash(frame: pd.DataFrame) -> str:

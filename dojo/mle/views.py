@@ -92,6 +92,7 @@ def make_view(prepared: Prepared, name: str, out: Path) -> View:
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
+        work.chmod(0o755)  # mkdtemp's 0700 would hide `public` from a sandbox with a uid of its own
         public, private = work / "public", work / "private"
         public.mkdir()
         private.mkdir(mode=0o700)
@@ -113,6 +114,21 @@ def make_view(prepared: Prepared, name: str, out: Path) -> View:
         train=out / "public" / f"train{suffix}",
         test=out / "public" / f"test{suffix}",
         answers=out / "private" / f"answers{suffix}" if answers is not None else None,
+    )
+
+
+def find_view(prepared: Prepared, name: str, out: Path) -> View | None:
+    """The view that `make_view` has written under `out` before, or None."""
+    suffix = prepared.labelled.suffix
+    public, answers = out / "public", out / "private" / f"answers{suffix}"
+    if not (public / "task.json").is_file():
+        return None
+    return View(
+        name=name,
+        public=public,
+        train=public / f"train{suffix}",
+        test=public / f"test{suffix}",
+        answers=answers if answers.is_file() else None,
     )
 
 
