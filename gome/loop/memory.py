@@ -154,8 +154,7 @@ class SuccessMemory:
         failed = np.flatnonzero(~self._success[:n])
         if len(failed) and k.failures:
             scores = similarity[failed] + 1e-6 * failed
-            top = failed[np.argsort(-scores, kind="stable")[: k.failures]]
-            chosen += [self._entries[i] for i in top]
+            chosen += [self._entries[failed[i]] for i in top_k(scores, k.failures)]
         return chosen
 
 
@@ -163,7 +162,18 @@ def gumbel_top_k(weights: NDArray[np.floating], k: int, seed: str) -> list[int]:
     """Sample k distinct indices with probability proportional to exp(weights), by a counter-based generator."""
     key = int.from_bytes(_digest(seed), "little")
     noise = np.random.Generator(np.random.Philox(key=key)).gumbel(size=len(weights))
-    return [int(i) for i in np.argsort(-(np.asarray(weights) + noise), kind="stable")[:k]]
+    return top_k(np.asarray(weights) + noise, k)
+
+
+def top_k(values: NDArray[np.floating], k: int) -> list[int]:
+    """Indices of the k largest values, largest first; ties go to the lower index."""
+    if len(values) > 4 * k:
+        threshold = np.partition(values, len(values) - k)[len(values) - k]
+        rows = np.flatnonzero(values >= threshold)
+    else:
+        rows = np.arange(len(values))
+    order = rows[np.argsort(-values[rows], kind="stable")][:k]
+    return [int(i) for i in order]
 
 
 def _digest(text: str) -> bytes:
