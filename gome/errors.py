@@ -6,6 +6,7 @@ GomeError
  ├ ResumeError       the run directory cannot be resumed: other task, version, or in use (exit code 2)
  ├ LlmError
  │  ├ LlmTransport   the endpoint could not be reached or kept failing; retryable
+ │  │  └ LlmDenied   it serves nothing with this key, credit, model or url: every later call would fail, too
  │  ├ LlmRefusal     the model declined to answer
  │  └ LlmFormat      the answer has not the asked form; carries the text, bounded
  ├ StrategyError     a strategy (a proposer, implementer or interpreter) broke; the experiment fails, the run goes on
@@ -37,6 +38,10 @@ class LlmError(GomeError):
 
 class LlmTransport(LlmError):
     """The endpoint could not be reached, or kept failing after all retries."""
+
+
+class LlmDenied(LlmTransport):
+    """The endpoint serves nothing with this key, credit, model or url; only the user can change that."""
 
 
 class LlmRefusal(LlmError):

@@ -4,7 +4,7 @@ Light to import: the `openai` package is loaded with the first call.
 """
 
 from dojo.llm.client import ChatClient, check_url, spent_by
-from dojo.llm.errors import LlmBudgetError, LlmClientError, LlmRefused, LlmRejected, LlmUnavailable
+from dojo.llm.errors import LlmBudgetError, LlmClientError, LlmDenied, LlmRefused, LlmRejected, LlmUnavailable
 from dojo.llm.meter import Meter, Reservation, Spent
 from dojo.llm.model import ChatAnswer, ChatMessage, ChatRequest, Finish, JsonMode, estimate_tokens
 from dojo.llm.prices import Price, PriceTable, load_prices
@@ -19,6 +19,7 @@ __all__ = [
     "JsonMode",
     "LlmBudgetError",
     "LlmClientError",
+    "LlmDenied",
     "LlmRefused",
     "LlmRejected",
     "LlmUnavailable",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from dojo.llm.dialect import Dialect, adapt
-from dojo.llm.errors import LlmClientError, LlmRefused, LlmRejected, LlmUnavailable
+from dojo.llm.errors import LlmClientError, LlmDenied, LlmRefused, LlmRejected, LlmUnavailable
 from dojo.llm.meter import Meter, Spent
 from dojo.llm.model import ChatAnswer, ChatRequest, JsonMode, estimate_tokens
 from dojo.llm.prices import PriceTable, load_prices
@@ -72,7 +72,7 @@ class ChatClient:
         sleep, clock: replaced in tests.
 
     Raises:
-        LlmRejected: no key for OpenAI's endpoint, or the URL is not a plain http(s) URL.
+        LlmDenied: no key for OpenAI's endpoint, or the URL is not a plain http(s) URL.
     """
 
     def __init__(
@@ -93,9 +93,7 @@ class ChatClient:
         self.retry = retry or RetryPolicy()
         self._key = api_key or os.environ.get("OPENAI_API_KEY") or ""
         if not self._key and urlsplit(self.url).hostname == urlsplit(DEFAULT_URL).hostname:
-            raise LlmRejected(
-                f"no key for {self.url}: set OPENAI_API_KEY, or give the url of another endpoint"
-            )
+            raise LlmDenied(f"no key for {self.url}: set OPENAI_API_KEY, or give the url of another endpoint")
         self._prices = prices if prices is not None else load_prices()
         self._meter = meter
         self._cache = cache
@@ -286,7 +284,7 @@ class ChatClient:
         if any(word in lower for word in _REFUSALS):
             raise LlmRefused(f"{self.url}: a content filter stopped the request: {said}")
         if any(word in lower for word in _NO_CREDIT) or status == 402:
-            raise LlmRejected(f"{self.url}: no credit left on this account: {said}")
+            raise LlmDenied(f"{self.url}: no credit left on this account: {said}")
         if status in (400, 422):
             raise _BadRequest(said)
         if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
@@ -298,7 +296,8 @@ class ChatClient:
             405: "the url is not a chat endpoint; it usually ends in /v1",
             413: "the prompt is too large for this endpoint",
         }.get(status, "the endpoint does not serve this request")
-        raise LlmRejected(f"{self.url}: {hint} ({said})")
+        denied = status in (401, 403, 404, 405)
+        raise (LlmDenied if denied else LlmRejected)(f"{self.url}: {hint} ({said})")
 
     def _where(self, request: ChatRequest) -> str:
         return f"{request.model} at {self.url}"
@@ -325,7 +324,7 @@ def check_url(url: str) -> str:
     """Check a base URL; it is shown and stored, so it may hold no secret.
 
     Raises:
-        LlmRejected: it is not `http(s)://host[:port][/path]`.
+        LlmDenied: it is not `http(s)://host[:port][/path]`.
     """
     try:
         parts = urlsplit(url)
@@ -333,9 +332,9 @@ def check_url(url: str) -> str:
     except ValueError:
         usable, parts = False, urlsplit("")
     if not usable or not url.isprintable() or " " in url:
-        raise LlmRejected("the url of the model endpoint must look like http://host:port/v1")
+        raise LlmDenied("the url of the model endpoint must look like http://host:port/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise LlmRejected(
+        raise LlmDenied(
             "the url of the model endpoint may hold no user, password or query; use OPENAI_API_KEY"
         )
     return url.rstrip("/")

@@ -3,7 +3,8 @@
 ```
 LlmClientError (DojoError)
  ├ LlmUnavailable   could not be reached, or kept failing until retries or time were used up; retryable
- ├ LlmRejected      the endpoint will never serve this request: key, model, credit, size
+ ├ LlmRejected      the endpoint will never serve this request: too long, a parameter it does not take
+ │  └ LlmDenied     … nor any other of this kind: key, credit, model name, url; the user has to act
  ├ LlmRefused       a content filter stopped the request
  └ LlmBudgetError   a cap on tokens or money has no room for the call; nothing was sent
 ```
@@ -35,6 +36,10 @@ class LlmUnavailable(LlmClientError):
 
 class LlmRejected(LlmClientError):
     """The endpoint refuses the request as such; the message says what to change."""
+
+
+class LlmDenied(LlmRejected):
+    """The endpoint serves nobody with this key, model or url; the message says what to change."""
 
 
 class LlmRefused(LlmClientError):

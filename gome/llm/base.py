@@ -12,6 +12,7 @@ from dojo.model import Frozen
 
 T = TypeVar("T", bound=BaseModel)
 Role = Literal["reasoning", "coding"]
+Finish = Literal["stop", "length", "refused", "empty", "too_large"]
 
 
 class Message(Frozen):
@@ -47,6 +48,8 @@ class Usage(Frozen):
     tokens_out: int = 0
     usd: float | None = None
     attempts: int = 1
+    estimated: bool = False
+    """Whether the tokens are an estimate because the endpoint did not report them."""
 
 
 class Completion(Frozen):
@@ -56,6 +59,9 @@ class Completion(Frozen):
     model: str
     usage: Usage = Usage()
     cached: bool = False
+    finish: Finish = "stop"
+    """How the answer ended. Only whole answers (`stop`) and ones cut at `max_tokens` (`length`) leave
+    `Llm.complete`; the others are recorded, because they were paid for, and then raised as errors."""
 
 
 class Llm(Protocol):

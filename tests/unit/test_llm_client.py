@@ -20,6 +20,7 @@ from dojo.llm import (
     ChatMessage,
     ChatRequest,
     LlmBudgetError,
+    LlmDenied,
     LlmRefused,
     LlmRejected,
     LlmUnavailable,
@@ -221,15 +222,15 @@ def test_refusals_and_empty_answers_are_answers():
 @pytest.mark.parametrize(
     ("reply", "error", "words"),
     [
-        (Reply.error(401, "Incorrect API key"), LlmRejected, "check OPENAI_API_KEY"),
-        (Reply.error(403, "no"), LlmRejected, "may not use"),
-        (Reply.error(404, "model not found"), LlmRejected, "model's name"),
+        (Reply.error(401, "Incorrect API key"), LlmDenied, "check OPENAI_API_KEY"),
+        (Reply.error(403, "no"), LlmDenied, "may not use"),
+        (Reply.error(404, "model not found"), LlmDenied, "model's name"),
         (Reply.error(413, "big"), LlmRejected, "too large"),
         (Reply.error(418, "teapot"), LlmRejected, "teapot"),
-        (Reply.error(429, "quota", code="insufficient_quota"), LlmRejected, "no credit"),
-        (Reply.error(402, "pay"), LlmRejected, "no credit"),
+        (Reply.error(429, "quota", code="insufficient_quota"), LlmDenied, "no credit"),
+        (Reply.error(402, "pay"), LlmDenied, "no credit"),
         (Reply.error(400, "filtered", code="content_filter"), LlmRefused, "filter"),
-        (Reply.json({"error": {"message": "bad key", "code": 401}}), LlmRejected, "check OPENAI_API_KEY"),
+        (Reply.json({"error": {"message": "bad key", "code": 401}}), LlmDenied, "check OPENAI_API_KEY"),
     ],
 )
 def test_what_will_not_pass_is_not_tried_again(reply, error, words):
@@ -410,7 +411,7 @@ def test_a_local_endpoint_needs_no_key_and_openai_does(monkeypatch):
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         assert ChatClient().chat(ask()).text == "fine"
     monkeypatch.delenv("OPENAI_BASE_URL")
-    with pytest.raises(LlmRejected, match="set OPENAI_API_KEY"):
+    with pytest.raises(LlmDenied, match="set OPENAI_API_KEY"):
         ChatClient()
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert ChatClient().url == "https://api.openai.com/v1"
@@ -429,7 +430,7 @@ def test_a_local_endpoint_needs_no_key_and_openai_does(monkeypatch):
     ],
 )
 def test_a_url_that_is_none_or_holds_a_secret_is_refused(url):
-    with pytest.raises(LlmRejected, match="url of the model endpoint"):
+    with pytest.raises(LlmDenied, match="url of the model endpoint"):
         ChatClient(url, api_key=KEY)
 
 
