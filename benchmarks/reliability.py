@@ -169,7 +169,10 @@ def main() -> None:
             for arm in ARMS
             if (Path(task).name, seed, arm) not in done
         ]
-        with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool, args.out.open("a") as file:
+        with (
+            ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool,
+            args.out.open("a") as file,
+        ):
             futures = {pool.submit(run_one, *job): job for job in jobs}
             for i, future in enumerate(as_completed(futures)):
                 record = future.result()

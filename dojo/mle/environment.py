@@ -15,10 +15,11 @@ from dojo.mle.grader import Grader
 from dojo.mle.prepare import Prepared
 from dojo.mle.static import check_files
 from dojo.mle.views import View, find_view, make_view
-from dojo.sandbox import SandboxKind, open_sandbox
+from dojo.sandbox import Kind as SandboxKind
+from dojo.sandbox import open_sandbox
 from dojo.sandbox.base import ExecResult, Job, Limits, Mount, Sandbox
 from dojo.sandbox.outputs import read_output
-from dojo.score import Comparison, Score
+from dojo.score import Comparison, Score, Split
 from dojo.slot import Slot
 from dojo.task import TaskSpec
 
@@ -120,7 +121,7 @@ class MleEnvironment:
         """Grade a submission on the hidden rows of `search` or of a re-split."""
         if view == FINAL:
             raise GradingError("the final view is graded by `test`, once")
-        split = "validation" if view == SEARCH else "resplit"
+        split: Split = "validation" if view == SEARCH else "resplit"
         return self._load(view).grade(submission, view=view, split=split)
 
     def compare(self, child: bytes, parent: bytes, *, view: str) -> Comparison:

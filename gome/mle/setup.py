@@ -9,7 +9,7 @@ from dojo.mle.environment import MleEnvironment
 from dojo.mle.medals import load_population, medal
 from dojo.mle.package import Task
 from dojo.mle.prepare import Prepared
-from dojo.sandbox import SandboxKind
+from dojo.sandbox import Kind as SandboxKind
 from gome.config import RunConfig
 from gome.loop.rundir import RunDir
 from gome.mle.playbook.baseline import baseline

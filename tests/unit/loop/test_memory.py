@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from gome.loop.memory import Kernel, MemoryEntry, SuccessMemory, embed, gumbel_top_k
 
 
-def entry(i: int, *, trace: int = 0, kind: str = "success", gain: float = 1.0, text: str = "log target") -> MemoryEntry:
+def entry(
+    i: int, *, trace: int = 0, kind: str = "success", gain: float = 1.0, text: str = "log target"
+) -> MemoryEntry:
     return MemoryEntry(
         id=f"e{i}", trace=trace, kind=kind, text=text, component="target", edit_key=f"k{i}", gain=gain
     )
@@ -70,14 +72,18 @@ def test_similar_successes_are_recalled_more_often_than_others() -> None:
     memory.add(entry(2, trace=1, gain=1.0, text="stronger regularisation of the linear model"))
     hits = {"e1": 0, "e2": 0}
     for seed in range(400):
-        for e in memory.recall("daily pattern of the hour left in residuals", trace=0, length=0, seed=str(seed)):
+        for e in memory.recall(
+            "daily pattern of the hour left in residuals", trace=0, length=0, seed=str(seed)
+        ):
             if e.id in hits:
                 hits[e.id] += 1
     assert hits["e1"] > 1.3 * hits["e2"]
 
 
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=30), st.integers(1, 10), st.text(max_size=5))
-def test_gumbel_top_k_is_a_deterministic_sample_without_replacement(w: list[float], k: int, seed: str) -> None:
+def test_gumbel_top_k_is_a_deterministic_sample_without_replacement(
+    w: list[float], k: int, seed: str
+) -> None:
     got = gumbel_top_k(np.array(w), k, seed)
     assert got == gumbel_top_k(np.array(w), k, seed)
     assert len(got) == len(set(got)) == min(k, len(w))
