@@ -66,10 +66,10 @@ def infer(frame: pd.DataFrame, wishes: Wishes) -> Inference:
         )
     frame = _drop_empty_columns(frame, wishes, said)
     frame, problem = decide_problem(frame, wishes, said)
-    id_column = _id_column(frame, wishes, said)
+    classes = class_names(frame[wishes.target], problem, said)
+    id_column = _id_column(frame, wishes, classes, said)
     frame = _time(frame, wishes, said)
     _group(frame, wishes, said)
-    classes = class_names(frame[wishes.target], problem, said)
     if problem == "regression" and wishes.time and _only_time(frame, wishes, id_column):
         problem = "forecast"
         said.append(
@@ -148,38 +148,37 @@ def _drop_empty_columns(frame: pd.DataFrame, wishes: Wishes, said: list[str]) ->
     return frame
 
 
-def _id_column(frame: pd.DataFrame, wishes: Wishes, said: list[str]) -> str:
-    def usable(name: str) -> bool:
-        return bool(frame[name].is_unique) and not tables.is_missing(frame[name]).any()
-
+def _id_column(frame: pd.DataFrame, wishes: Wishes, classes: tuple[str, ...], said: list[str]) -> str:
     if wishes.id_column is not None:
-        column = frame[wishes.id_column]
-        if not usable(wishes.id_column):
-            twice = column[column.duplicated()]
-            why = (
-                f"{twice.iloc[0]!r} is there twice, {len(twice)} duplicates"
-                if len(twice)
-                else "some cells are empty"
-            )
-            raise TaskError(
-                f"column {wishes.id_column!r} is not unique ({why}); leave --id out and ids are made", "--id"
-            )
+        why = _id_trouble(frame[wishes.id_column])
+        if why:
+            raise TaskError(f"column {wishes.id_column!r} {why}; leave --id out and ids are made", "--id")
+        if wishes.id_column in classes:
+            raise TaskError(f"column {wishes.id_column!r} is called like a class; rename the column", "--id")
         return wishes.id_column
-    taken = {wishes.target, wishes.time, wishes.group}
+    taken = {wishes.target, wishes.time, wishes.group, *classes}
     names = [str(c) for c in frame.columns if c not in taken]
     likely = [n for n in names if n.casefold() in _ID_NAMES]
-    if names and names[0].casefold().endswith("id"):
+    if names and names[0].casefold().endswith("id") and names[0] not in likely:
         likely.append(names[0])
     for name in likely:
-        if usable(name):
+        why = _id_trouble(frame[name])
+        if not why:
             said.append(f"Column {name!r} is unique: taken as the id.")
             return name
-        said.append(f"Column {name!r} is not unique: kept as a feature, not taken as the id.")
-    made = next(
-        n for n in ("id", "row_id", *(f"row_id_{i}" for i in range(2, 1000))) if n not in frame.columns
-    )
+        said.append(f"Column {name!r} {why}: kept as a feature, not taken as the id.")
+    candidates = ("id", "row_id", *(f"row_id_{i}" for i in range(2, 1000)))
+    made = next(n for n in candidates if n not in frame.columns and n not in classes)
     said.append(f"No id column: ids are made, as {made!r}.")
     return made
+
+
+def _id_trouble(column: pd.Series) -> str:
+    """Why a column cannot be the id; empty if it can."""
+    if tables.is_missing(column).any():
+        return "has empty cells"
+    twice = tables.duplicate_ids(column)
+    return f"is not unique ({twice[0]!r} is there twice, {len(twice)} duplicates)" if twice else ""
 
 
 def _time(frame: pd.DataFrame, wishes: Wishes, said: list[str]) -> pd.DataFrame:

@@ -260,6 +260,8 @@ def _cross_checks(root: Path, file: TaskFile) -> list[TaskError]:
             "classes",
             f"a binary problem has two classes, not {len(file.classes)}; the second is the positive one",
         )
+    if file.id_column in file.classes:
+        wrong("classes", f"a class is called {file.id_column!r} like the id column; rename one of them")
     if file.problem == "multiclass" and 0 < len(file.classes) < 2:
         wrong("classes", "one class only; there is nothing to learn")
     if len(set(file.classes)) != len(file.classes):

@@ -111,10 +111,10 @@ def _check_ids(spec: TaskSpec, frame: pd.DataFrame, where: str) -> None:
         raise TaskError(
             f"id column {spec.id_column!r} has empty cells; fill them or name another id column", where
         )
-    twice = column[column.duplicated()]
-    if len(twice):
+    twice = tables.duplicate_ids(column)
+    if twice:
         raise TaskError(
-            f"id column {spec.id_column!r} is not unique ({twice.iloc[0]!r} is there twice, {len(twice)} "
+            f"id column {spec.id_column!r} is not unique ({twice[0]!r} is there twice, {len(twice)} "
             "duplicates); name a unique column, or none and ids are made",
             where,
         )

@@ -134,6 +134,12 @@ def label_text(column: pd.Series) -> pd.Series:
     return column.astype(str) if _is_text(column) else labels(column)
 
 
+def duplicate_ids(column: pd.Series) -> list[str]:
+    """Identifiers that occur again, in the form in which submissions are matched (`7`, ` 7` and `7.0` are one)."""
+    text = column.astype(str).str.strip().str.replace(r"^([+-]?\d+)\.0*$", r"\1", regex=True)
+    return [str(v) for v in text[text.duplicated()]]
+
+
 def sorted_labels(values: set[str]) -> tuple[str, ...]:
     """Class labels in a stable order: numbers by value, text by code point."""
     if all(np.isfinite(_number(v)) for v in values):
@@ -175,7 +181,13 @@ def parse_dates(column: pd.Series, where: str) -> pd.Series:
     text = column.astype(str)
     short = text.str.extract(_SHORT_DATE)
     day_first = False
-    if short.notna().all(axis=None):
+    if short.notna().any(axis=None):
+        if short.isna().any(axis=None):
+            odd = text[short[0].isna()].iloc[0]
+            raise TaskError(
+                f"{odd[:40]!r} is written unlike {text[short[0].notna()].iloc[0]!r}; write dates as YYYY-MM-DD",
+                where,
+            )
         first, second = (short[i].astype(int) > 12 for i in (0, 1))
         if first.any() == second.any():
             why = "some have the day first, some second" if first.any() else "which number is the day?"
