@@ -74,6 +74,9 @@ class Answers:
         blocks: codes of rows that belong together, or None.
         resamples: the view's bootstrap resamples.
         byte_cap: the largest submission that is read.
+        graded: False where there are identifiers and no answers.
+        raw: whether a task's own grader takes any columns (its answers do not hold the target).
+        position: row by identifier.
     """
 
     ids: list[str]
@@ -83,6 +86,8 @@ class Answers:
     blocks: Indices | None
     resamples: Resamples
     byte_cap: int
+    graded: bool
+    raw: bool
     position: dict[str, int] = field(repr=False, default_factory=dict)
 
 
@@ -126,18 +131,24 @@ def submission_columns(spec: TaskSpec) -> tuple[str, ...]:
     return (spec.id_column, *predictions)
 
 
-def load_answers(spec: TaskSpec, path: Path, *, view: str) -> Answers:
+def load_answers(spec: TaskSpec, path: Path, *, view: str, graded: bool = True) -> Answers:
     """Read and check `answers.{csv,parquet}`: identifier, target, optionally `__block__`.
+
+    Args:
+        spec: the task.
+        path: the file.
+        view: its view, for messages.
+        graded: False for test rows without answers: only the identifiers are taken.
 
     Raises:
         GradingError: the file or a column is missing, identifiers repeat, a target is missing or not of the
             spec's kind, or the metric is undefined on these rows.
     """
-    frame = read_frame(path, spec.id_column if spec.metric.custom else None)
     where = f"answers of {view}"
     columns = submission_columns(spec)
     if len(set(columns)) < len(columns):
         raise GradingError(f"a class is called {spec.id_column!r} like the identifier; rename one of them")
+    frame = read_frame(path, spec.id_column if spec.metric.custom else None)
     if spec.id_column not in frame.columns:
         raise GradingError(f"{where}: no column {spec.id_column!r}")
     if frame.empty:
@@ -152,8 +163,12 @@ def load_answers(spec: TaskSpec, path: Path, *, view: str) -> Answers:
         frame = frame.drop(columns=BLOCK_COLUMN)
     resamples = Resamples(len(ids), blocks, seed=spec.seed)
     truth = None
-    if spec.metric.custom:
-        if spec.target in frame.columns:
+    raw = False
+    if not graded:
+        frame = frame[[spec.id_column]]
+    elif spec.metric.custom:
+        raw = spec.target not in frame.columns
+        if not raw:
             frame[spec.target] = labelled(spec, target_values(spec, frame[spec.target], where))
     else:
         if spec.target not in frame.columns:
@@ -164,9 +179,8 @@ def load_answers(spec: TaskSpec, path: Path, *, view: str) -> Answers:
             raise GradingError(f"{where}: {spec.metric.name} is undefined, since {reason}")
         truth = Truth(spec.metric.name, spec.metric.direction, y, len(spec.classes), blocks, resamples)
     widest = max((len(c.encode()) for c in spec.classes), default=0)
-    expected = columns if spec.target in frame.columns else tuple(map(str, frame.columns))
-    cap = byte_cap(ids, expected) + len(ids) * 2 * widest
-    return Answers(ids, spec.classes, truth, frame, blocks, resamples, cap, position)
+    cap = byte_cap(ids, tuple(map(str, frame.columns)) if raw else columns) + len(ids) * 2 * widest
+    return Answers(ids, spec.classes, truth, frame, blocks, resamples, cap, graded, raw, position)
 
 
 def labelled(spec: TaskSpec, y: Values) -> Values:

@@ -73,7 +73,7 @@ class CustomGrader:
         any columns are taken, numbers where a whole column reads as numbers.
         """
         spec = self._spec
-        if spec.target not in answers.frame.columns:
+        if answers.raw:
             return self._parse_raw(data, answers)
         values = parse_submission(data, spec, answers)
         if isinstance(values, Failure):

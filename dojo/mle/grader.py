@@ -180,14 +180,18 @@ class Grader:
         with self._lock:
             self._spawn()
 
-    def load(self, view: str, answers: Path, train: Path | None = None) -> None:
+    def load(
+        self, view: str, answers: Path | None, train: Path | None = None, test: Path | None = None
+    ) -> None:
         """Load the answers of a view.
 
         Args:
             view: name of the view.
             answers: `.csv` or `.parquet` with the identifier, the target and optionally `__block__`, a key
-                of rows that belong together (a group, a stretch of time).
+                of rows that belong together (a group, a stretch of time). None where there are none:
+                submissions can then be checked and not graded.
             train: training table of the view, for `observe` and `profile`.
+            test: test table of the view; its identifiers are used where there are no answers.
 
         Raises:
             GradingError: the answers cannot be used, the metric is undefined on them, or the grader broke.
@@ -195,8 +199,9 @@ class Grader:
         request = {
             "do": "load",
             "view": view,
-            "answers": str(answers.resolve()),
-            "train": str(train.resolve()) if train else "",
+            "answers": _absolute(answers),
+            "train": _absolute(train),
+            "test": _absolute(test),
         }
         reply = self._call(request)
         self._caps[view] = _integer(reply, "byte_cap")
@@ -219,6 +224,18 @@ class Grader:
         if "failure" in reply:
             return _record(Failure, reply["failure"])
         return _record(Score, reply.get("score"))
+
+    def check(self, submission: bytes, *, view: str) -> Failure | None:
+        """Check the form of a submission without scoring it.
+
+        Raises:
+            GradingError: as for `grade`.
+        """
+        cap = self._cap(view)
+        if len(submission) > cap:
+            return too_large(len(submission), cap)
+        reply = self._call({"do": "check", "view": view}, [submission])
+        return _record(Failure, reply["failure"]) if "failure" in reply else None
 
     def compare(self, child: bytes, parent: bytes, *, view: str) -> Comparison:
         """Compare two valid submissions, paired on the hidden rows of a view.
@@ -298,10 +315,11 @@ class Grader:
         raise GradingError(f"the grader died twice ({how})")
 
     def _prepare(self, process: _Process) -> None:
-        grade_py = str(self._grade_py.resolve()) if self._grade_py else ""
         spec = self.spec.model_dump(mode="json")
         try:
-            self._ask(process, {"do": "start", "spec": spec, "grade_py": grade_py}, (), START_S)
+            self._ask(
+                process, {"do": "start", "spec": spec, "grade_py": _absolute(self._grade_py)}, (), START_S
+            )
             for request in self._views.values():
                 self._ask(process, request, (), self._timeout_s)
         except GradingError:
@@ -320,6 +338,10 @@ class Grader:
         if "error" in reply:
             raise GradingError(str(reply["error"])[:2000])
         return reply
+
+
+def _absolute(path: Path | None) -> str:
+    return str(path.resolve()) if path else ""
 
 
 def _integer(reply: Mapping[str, Any], key: str) -> int:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,10 @@ from dojo.task import TaskSpec
 
 if TYPE_CHECKING:
     from dojo.mle.grading import GradingRoom
+
+
+_FRAME_BYTES = {".csv": 12, ".parquet": 40}
+"""Bytes of memory, copies included, per byte of a table's file."""
 
 
 def _die_with(parent: int) -> None:
@@ -49,6 +53,14 @@ def _die_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _make_room(tables: Iterable[Path]) -> None:
+    """Raise the memory cap by what our own tables may take as frames; submissions get no more for it."""
+    with boundary(GradingError, "answers or training table", through=(GradingError,)):
+        size = sum(path.stat().st_size * _FRAME_BYTES[path.suffix] for path in tables)
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft + size, hard))
+
+
 def _own_pipes() -> tuple[int, int]:
     """Move the pipes away from descriptors 0 and 1, which a task's grader may read and print to."""
     request, reply = os.dup(0), os.dup(1)
@@ -64,6 +76,8 @@ def _dump(items: Sequence[Frozen]) -> list[Any]:
 
 
 class _Worker:
+    """Holds the grading room of one task between requests."""
+
     def __init__(self) -> None:
         self._room: GradingRoom | None = None
 
@@ -80,8 +94,14 @@ class _Worker:
         if room is None:
             raise GradingError("not started")
         if action == "load":
-            train = Path(header["train"]) if header["train"] else None
-            return {"byte_cap": room.load(view, Path(header["answers"]), train)}
+            answers, train, test = (
+                Path(header[key]) if header[key] else None for key in ("answers", "train", "test")
+            )
+            _make_room(path for path in (answers, train, test) if path)
+            return {"byte_cap": room.load(view, answers, train, test)}
+        if action == "check":
+            failure = room.check(blobs[0], view)
+            return {"failure": failure.model_dump(mode="json")} if failure else {}
         if action == "grade":
             split: Split = header["split"]
             result = room.grade(blobs[0], view, split)
@@ -100,7 +120,7 @@ def main() -> None:
     memory, parent = int(sys.argv[1]), int(sys.argv[2])
     _die_with(parent)
     # RLIMIT_DATA and not RLIMIT_AS: libraries reserve far more address space than they ever touch.
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     request, reply = _own_pipes()
     warnings.simplefilter("ignore")

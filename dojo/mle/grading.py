@@ -77,9 +77,16 @@ class GradingRoom:
         self._views: dict[str, _View] = {}
         self._graded: OrderedDict[tuple[str, bytes], _Graded | Failure] = OrderedDict()
 
-    def load(self, view: str, answers: Path, train: Path | None) -> int:
-        """Load a view's answers (again); returns the byte cap of its submissions."""
-        loaded = load_answers(self.spec, answers, view=view)
+    def load(self, view: str, answers: Path | None, train: Path | None, test: Path | None) -> int:
+        """Load a view's answers (again), or the identifiers of its test rows where it has none.
+
+        Returns:
+            The byte cap of the view's submissions.
+        """
+        path = answers or test
+        if path is None:
+            raise GradingError(f"view {view!r} has neither answers nor test rows")
+        loaded = load_answers(self.spec, path, view=view, graded=answers is not None)
         self._views[view] = _View(loaded, train)
         for key in [key for key in self._graded if key[0] == view]:
             del self._graded[key]
@@ -89,6 +96,14 @@ class GradingRoom:
         if view not in self._views:
             raise GradingError(f"view {view!r} was not loaded")
         return self._views[view]
+
+    def check(self, data: bytes, view: str) -> Failure | None:
+        """Whether a submission has the right form, without scoring it."""
+        answers = self._view(view).answers
+        parsed = (
+            self._custom.parse(data, answers) if self._custom else parse_submission(data, self.spec, answers)
+        )
+        return parsed if isinstance(parsed, Failure) else None
 
     def grade(self, data: bytes, view: str, split: Split) -> Score | Failure:
         """Score a submission."""
@@ -128,6 +143,8 @@ class GradingRoom:
         if key in self._graded:
             self._graded.move_to_end(key)
             return self._graded[key]
+        if not answers.graded:
+            raise GradingError(f"view {view!r} has no answers")
         graded = self._evaluate_custom(data, answers) if self._custom else self._evaluate_known(data, answers)
         self._graded[key] = graded
         columns = 2 + len(self.spec.classes)
