@@ -58,16 +58,15 @@ def list_command(as_json: Json = False) -> None:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("task", "problem", "metric", "rows", "source, licence"):
-        table.add_column(column, no_wrap=column != "source, licence", overflow="fold")
+    console = Console(highlight=False)
     for row in rows:
-        count = f"{row['labelled']}+{row['test']}" if row["prepared"] else "-"
-        source = f"{row['source']} [{row['license']}]".replace("[", "\\[")
-        table.add_row(row["id"], row["problem"], row["metric"] + _arrow(row), count, source)
-    Console().print(table)
+        rows_text = f"{row['labelled']}+{row['test']} rows" if row["prepared"] else "not prepared"
+        facts = f"{row['problem']:<11} {row['metric']}{_arrow(row)}"
+        console.print(Text(f"{row['id']:<20}", "bold") + Text(f"{facts:<32} {rows_text}"), soft_wrap=True)
+        console.print(Text(f"    {row['title']}"), soft_wrap=True)
+        console.print(Text(f"    {row['source']}; {row['license']}", "dim"), soft_wrap=True)
     missing = [row["id"] for row in rows if not row["prepared"]]
     if missing:
         typer.echo(
@@ -80,10 +79,10 @@ def _arrow(row: dict[str, Any]) -> str:
 
 
 def _row(task: Task) -> dict[str, Any]:
-    from dojo.mle.prepare import is_prepared
+    from dojo.mle.prepare import find_prepared
 
     spec = task.spec
-    prepared = task.prepare() if is_prepared(task) else None
+    prepared = find_prepared(task)
     return {
         "id": spec.id,
         "title": spec.title,

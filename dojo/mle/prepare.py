@@ -82,9 +82,11 @@ def prepared_folder(task: Task) -> Path:
     return cache_root() / f"{task.spec.id}-{_package_hash(task)[:16]}"
 
 
-def is_prepared(task: Task) -> bool:
-    """Whether prepared data are there (not whether they are intact)."""
-    return (prepared_folder(task) / "manifest.json").is_file()
+def find_prepared(task: Task) -> Prepared | None:
+    """The prepared data if they are there and intact; makes nothing."""
+    home = prepared_folder(task)
+    manifest = _intact(home)
+    return _prepared(task, home, manifest) if manifest else None
 
 
 def prepare_task(task: Task, progress: Callable[[str], None] | None = None) -> Prepared:
