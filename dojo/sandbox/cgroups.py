@@ -24,6 +24,15 @@ class Hierarchies:
     memory: Path
     pids: Path
 
+    @classmethod
+    def from_list(cls, parts: list[str]) -> Hierarchies:
+        """The inverse of `as_list`."""
+        return cls(int(parts[0]), Path(parts[1]), Path(parts[2]))
+
+    def as_list(self) -> list[str]:
+        """The form sent to helper processes."""
+        return [str(self.version), str(self.memory), str(self.pids)]
+
     @property
     def roots(self) -> tuple[Path, ...]:
         """The distinct directories in which a group has to be made."""
@@ -42,6 +51,15 @@ class Group:
     def of(cls, where: Hierarchies, name: str) -> Group:
         """The group called `name`, made or not."""
         return cls(where.version, where.memory / name, where.pids / name)
+
+    @classmethod
+    def from_list(cls, parts: list[str]) -> Group:
+        """The inverse of `as_list`."""
+        return cls(int(parts[0]), Path(parts[1]), Path(parts[2]))
+
+    def as_list(self) -> list[str]:
+        """The form sent to helper processes."""
+        return [str(self.version), str(self.memory), str(self.pids)]
 
     @property
     def directories(self) -> tuple[Path, ...]:

@@ -78,7 +78,7 @@ class Layout:
         ):
             return
         if path.is_symlink():
-            link = os.readlink(path)
+            link = str(path.readlink())
             self.links.append((inside, link))
             target = Path(os.path.normpath(path.parent / link))
             if target.exists():

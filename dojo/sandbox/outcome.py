@@ -71,6 +71,8 @@ def _outcome(
         return "timed_out"
     if verdict == "out_of_memory":
         return "out_of_memory"
+    if verdict == "over_quota":
+        return "quota"
     if verdict == "too_many_tasks":
         return "killed"
     if exit_code == 0:

@@ -90,7 +90,7 @@ def run_script(
 
 
 def _open_streams(*, unbuffered: bool) -> None:
-    sys.stdin = sys.__stdin__ = io.TextIOWrapper(open(0, "rb", closefd=False), encoding="utf-8")  # noqa: SIM115
+    sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), encoding="utf-8")  # noqa: SIM115
     for fd, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
         raw = open(fd, "wb", closefd=False)  # noqa: SIM115 - lives as long as the process
         stream = io.TextIOWrapper(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-Verdict = Literal["done", "timed_out", "out_of_memory", "too_many_tasks"]
+Verdict = Literal["done", "timed_out", "out_of_memory", "too_many_tasks", "over_quota"]
 
 _CHUNK = 1 << 16
 _WATCH_EVERY_S = 0.05

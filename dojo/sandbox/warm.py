@@ -158,8 +158,7 @@ class WarmSandbox:
                 "anchor": str(self._private / "anchor"),
                 "layout": self._layout.as_dict(),
                 "inside_uid": INSIDE_UID,
-                "cgroups": self._hierarchies
-                and [self._hierarchies.version, *map(str, (self._hierarchies.memory, self._hierarchies.pids))],
+                "cgroups": self._hierarchies and self._hierarchies.as_list(),
                 "seccomp": filter_program().hex(),
             }
             ours.settimeout(_START_S)

@@ -66,7 +66,7 @@ def descendants(root: int) -> list[int]:
 
 def _tasks(pid: int) -> int:
     try:
-        return len(os.listdir(f"/proc/{pid}/task"))
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
     except OSError:
         return 0
 

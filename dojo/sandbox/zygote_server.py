@@ -1,7 +1,8 @@
 """The warm process: imports the usual libraries once, then hands out boxes forked from itself.
 
-Started by `zygote_main.py` with a clean environment, outside any namespace. Standard library only. It never runs candidate code and calls no BLAS or OpenMP routine, so its children inherit one thread and no
-secret. It keeps a few boxes ready, each used for one job:
+Started by `zygote_main.py` with a clean environment, outside any namespace. Standard library only. It never
+runs candidate code and calls no BLAS or OpenMP routine, so its children inherit one thread and no secret. It
+keeps a few boxes ready, each used for one job:
 
     zygote ── fork into new user, pid, mount, net, ipc, uts and cgroup namespaces ──> init (process 1)
     init builds the root (`dojo.sandbox.box`) and forks ──> runner: no capabilities, waits for its job
@@ -153,8 +154,7 @@ def _serve_box(
     os.closerange(3, keep)
     os.closerange(keep + 1, 1 << 16)
     if settings["cgroups"]:
-        version, memory, pids = settings["cgroups"]
-        own = cgroups.Group.of(cgroups.Hierarchies(version, Path(memory), Path(pids)), group)
+        own = cgroups.Group.of(cgroups.Hierarchies.from_list(settings["cgroups"]), group)
         own.create()
         own.enter()
     linux.write_file("/proc/self/oom_score_adj", "1000")  # if the machine runs out, this goes first
@@ -273,7 +273,7 @@ def _try_import(name: str) -> bool:
 
 def _unsafe_to_fork() -> str:
     """Why children forked from here could disturb one another, or an empty string."""
-    threads = len(os.listdir("/proc/self/task"))
+    threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         return f"the preloaded libraries started {threads - 1} threads"
     for line in Path("/proc/self/maps").read_text().splitlines():
@@ -290,7 +290,3 @@ def _reap() -> None:
                 return
         except ChildProcessError:
             return
-
-
-if __name__ == "__main__":
-    main(sys.argv)
