@@ -134,7 +134,7 @@ def columns_of(spec: TaskSpec, train: pd.DataFrame) -> Columns:
 
 def _kind(spec: TaskSpec, name: str, values: pd.Series) -> str:
     if name in spec.text_columns:
-        return "text"
+        return "code" if string_kind(values) == "code" else "text"
     if pd.api.types.is_datetime64_any_dtype(values):
         return "date"
     if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
@@ -148,11 +148,24 @@ def column(frame: pd.DataFrame, name: str) -> pd.Series:
     return found.iloc[:, 0] if isinstance(found, pd.DataFrame) else found
 
 
+def as_floats(values: pd.Series) -> FloatArray:
+    """Floats; what is no number, or too large for a float, becomes NaN."""
+    try:
+        found = pd.to_numeric(values, errors="coerce")
+    except (
+        OverflowError,
+        TypeError,
+        ValueError,
+    ):  # a Python integer beyond the range of floats, or an object
+        found = pd.to_numeric(values.astype("string").fillna(""), errors="coerce")
+    return np.asarray(found.to_numpy(float, na_value=np.nan), float)
+
+
 def numbers(frame: pd.DataFrame, names: tuple[str, ...]) -> FloatArray:
     """Columns as a float matrix (rows × columns); what is not a finite number becomes NaN."""
     if not names:
         return np.empty((len(frame), 0))
-    parts = [pd.to_numeric(column(frame, n), errors="coerce").to_numpy(float, na_value=np.nan) for n in names]
+    parts = [as_floats(column(frame, n)) for n in names]
     matrix = np.column_stack(parts) if len(parts) < 60 else np.stack(parts, axis=1)
     matrix[~np.isfinite(matrix)] = np.nan
     return matrix

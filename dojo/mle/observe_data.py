@@ -111,6 +111,8 @@ def number_facts(notes: Notes, train: pd.DataFrame, columns: Columns) -> None:
     notes.add(
         "id_like_columns", len(ids), f"{len(ids)} numeric columns look like running numbers{_listed(ids)}"
     )
+    if ids:
+        notes.add("id_like_column", ids[0], f"{ids[0]} looks like a running number")
     live = filled[:3000][:, ~constant]
     if 2 <= live.shape[1] <= 200:
         with np.errstate(invalid="ignore", divide="ignore"):

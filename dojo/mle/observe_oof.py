@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dojo.mle.observe_columns import FloatArray, column
+from dojo.mle.observe_columns import FloatArray, as_floats, column
 from dojo.task import TaskSpec
 
 _MOST_CLASSES = 64
@@ -48,7 +48,7 @@ def target_numbers(spec: TaskSpec, train: pd.DataFrame) -> FloatArray:
     """The target as numbers; class labels become their index in `spec.classes`, unknown ones -1."""
     values = column(train, spec.target)
     if spec.problem not in ("binary", "multiclass"):
-        return pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=np.nan)
+        return as_floats(values)
     return label_index(spec, values).astype(float)
 
 
@@ -142,18 +142,13 @@ def _outputs(
 ) -> tuple[FloatArray, FloatArray, NDArray[np.int64], NDArray[np.int64]]:
     needs = spec.metric.needs
     if spec.problem not in ("binary", "multiclass"):
-        guess = pd.to_numeric(column(frame, spec.target), errors="coerce").to_numpy(float, na_value=np.nan)
+        guess = as_floats(column(frame, spec.target))
         none = np.full(len(frame), -1, np.int64)
         return target[:, None], guess[:, None], none, none
     label = target.astype(np.int64)
     classes = len(spec.classes)
     if needs == "probabilities":
-        guess = np.column_stack(
-            [
-                pd.to_numeric(column(frame, c), errors="coerce").to_numpy(float, na_value=np.nan)
-                for c in spec.classes
-            ]
-        )
+        guess = np.column_stack([as_floats(column(frame, c)) for c in spec.classes])
         guess = np.where((guess < -1e-6) | (guess > 1 + 1e-6), np.nan, guess)
         whole = np.isfinite(guess).all(axis=1)
         guessed = np.where(whole, np.argmax(np.nan_to_num(guess), axis=1), -1).astype(np.int64)
@@ -163,9 +158,7 @@ def _outputs(
             return (label == 1).astype(float)[:, None], (guessed == 1).astype(float)[:, None], label, guessed
         guess = np.eye(classes)[np.maximum(guessed, 0)]
     else:
-        guess = pd.to_numeric(column(frame, spec.target), errors="coerce").to_numpy(float, na_value=np.nan)[
-            :, None
-        ]
+        guess = as_floats(column(frame, spec.target))[:, None]
         # Ranking metrics take any score; one outside 0–1 is mapped by its rank.
         finite = np.isfinite(guess[:, 0])
         if finite.any() and (guess[finite].min() < 0 or guess[finite].max() > 1):

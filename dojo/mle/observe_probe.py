@@ -177,7 +177,8 @@ def product_share(matrix: FloatArray, bins: NDArray[np.int64], signal: FloatArra
     features are paired whose level says most about the *size* of the signal.
     """
     main = np.abs(signal[:, int(np.argmax(signal.var(axis=0)))])
-    top = np.sort(np.argsort(-bin_strength(bins, main), kind="stable")[:12]) if bins.shape[1] else []
+    strength = bin_strength(bins, main)
+    top = np.sort(np.argsort(-strength, kind="stable")[:12])
     first, second = np.triu_indices(len(top), 1)
     if len(first) == 0:
         return 0.0

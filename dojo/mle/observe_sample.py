@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dojo.mle.observe_columns import (
     Columns,
     FloatArray,
+    as_floats,
     codes,
     column,
     columns_of,
@@ -111,7 +112,7 @@ def _neighbours(matrix: FloatArray) -> NDArray[np.int64] | None:
 
 def time_ranks(key: pd.Series) -> FloatArray:
     """Sortable numbers of a time column: numbers as such, else dates, else order of appearance."""
-    values = pd.to_numeric(key, errors="coerce").to_numpy(float, na_value=np.nan)
+    values = as_floats(key)
     if np.isfinite(values).all():
         return ranks(values)
     parsed = date_parts(key).get("time")
