@@ -7,6 +7,7 @@ file is opened; damage anywhere else is an error.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
@@ -95,6 +96,7 @@ class JsonlJournal:
         self._file = path.open("ab")
         if self._file.tell() != end:
             self._file.truncate(end)
+        self._end = end
         self.bytes_written = 0
 
     def append(self, events: Sequence[Event]) -> list[Record]:
@@ -103,12 +105,25 @@ class JsonlJournal:
             return []
         records = [Record(seq=self._next + i, time=self._clock(), event=e) for i, e in enumerate(events)]
         data = b"".join(_line(r) for r in records)
-        self._file.write(data)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._next += len(records)
+        try:
+            self._file.write(data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._next, self._end = self._next + len(records), self._end + len(data)
+        except (
+            BaseException
+        ):  # a full disk, or Ctrl-C in the middle: what comes next must not follow half a line
+            self._rewind()
+            raise
         self.bytes_written += len(data)
         return records
+
+    def _rewind(self) -> None:
+        """Drop what was written after the last commit."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        os.truncate(self.path, self._end)
+        self._file = self.path.open("ab")
 
     def read(self) -> Iterator[Record]:
         """All committed records in order, from the file."""
@@ -174,6 +189,36 @@ def read_journal(path: Path) -> Iterator[Record]:
         raise ResumeError(f"{path.parent} is not a run directory: it has no {path.name}")
     for record, _ in _scan(path):
         yield record
+
+
+def read_tail(path: Path, offset: int = 0, seq: int = 0) -> tuple[list[Record], int]:
+    """Records committed after `offset`, and the offset after the last of them: for following a live run.
+
+    Args:
+        path: the journal file.
+        offset: where the last call ended; 0 for the beginning.
+        seq: sequence number of the first record wanted.
+
+    Raises:
+        ResumeError: there is no such file, a complete line is damaged, or the schema is another.
+    """
+    if not path.is_file():
+        raise ResumeError(f"{path.parent} is not a run directory: it has no {path.name}")
+    records: list[Record] = []
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                record = _parse(line)
+            except (ValueError, KeyError, ValidationError) as exc:
+                raise ResumeError(f"{path}: a line is damaged ({exc.__class__.__name__})") from exc
+            if record.seq != seq + len(records):
+                raise ResumeError(f"{path}: sequence number {record.seq}: lines are missing")
+            records.append(record)
+            offset += len(line)
+    return records, offset
 
 
 def canonical(records: Iterator[Record] | Sequence[Record]) -> list[dict[str, Any]]:

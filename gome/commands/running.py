@@ -1,0 +1,348 @@
+"""`gome run`, `gome resume`, `gome demo`: what starts or continues a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gome.commands.terminal import make_view, say, stoppable
+
+if TYPE_CHECKING:
+    from gome.config import RunConfig
+    from gome.result import RunReport
+    from gome.runfile import Options
+
+NO_SCORE = 3
+RUN_EXAMPLES = (
+    "Examples:  gome run bikeshare  |  gome run houses.csv --target price --metric rmse --minutes 30  |  "
+    "gome run my-task/ --traces 4 --steps 60 --llm openai:gpt-5  |  gome run run.toml --seed 3"
+)
+_DATA = "Own data"
+_SEARCH = "Search"
+_PLACE = "Where and how"
+
+
+def _option(help_text: str, panel: str, *names: str) -> Any:
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, show_default=False)
+
+
+def run(
+    task: Annotated[
+        str | None,
+        typer.Argument(
+            help="A bundled task (gome ls), a task package's folder, a .csv/.tsv/.parquet file, or a run.toml.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[str | None, _option("Column to predict (data files only).", _DATA, "--target")] = None,
+    metric: Annotated[
+        str | None, _option("Metric by name; by default one that suits the target.", _DATA, "--metric")
+    ] = None,
+    id_column: Annotated[
+        str | None, _option("Unique column; by default found or made.", _DATA, "--id")
+    ] = None,
+    group: Annotated[
+        str | None, _option("Rows of one group stay together in every split.", _DATA, "--group")
+    ] = None,
+    time: Annotated[
+        str | None, _option("Validation lies after training in this column.", _DATA, "--time")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        _option("regression, binary, multiclass or forecast; by default inferred.", _DATA, "--kind"),
+    ] = None,
+    test: Annotated[
+        str | None, _option("Your own test rows; by default a fifth is split off.", _DATA, "--test")
+    ] = None,
+    encoding: Annotated[
+        str | None, _option("Encoding of CSV files. Default: utf-8.", _DATA, "--encoding")
+    ] = None,
+    traces: Annotated[int | None, _option("Parallel traces. Default: 3.", _SEARCH, "--traces")] = None,
+    steps: Annotated[
+        int | None,
+        _option(
+            "Experiments in all traces together. Default: 24 unless a time is given.", _SEARCH, "--steps"
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None, _option("Time limit in minutes, final stage included.", _SEARCH, "--minutes")
+    ] = None,
+    hours: Annotated[
+        float | None, _option("Time limit in hours, final stage included.", _SEARCH, "--hours")
+    ] = None,
+    llm: Annotated[
+        str | None,
+        _option(
+            "Who reasons: playbook (no key), playbook:r=0.7, openai:MODEL. Default: playbook.",
+            _SEARCH,
+            "--llm",
+        ),
+    ] = None,
+    llm_url: Annotated[
+        str | None, _option("Base URL of an OpenAI-compatible endpoint.", _SEARCH, "--llm-url")
+    ] = None,
+    seed: Annotated[int | None, _option("Seed of the search. Default: 0.", _SEARCH, "--seed")] = None,
+    lockstep: Annotated[
+        bool | None,
+        _option(
+            "Rounds with a barrier: reproducible on any backend (needs --steps alone).", _SEARCH, "--lockstep"
+        ),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        _option("Any other setting, e.g. --set final.resplits=5 (repeatable).", _SEARCH, "--set"),
+    ] = None,
+    backend: Annotated[str | None, _option("ray or serial. Default: ray.", _PLACE, "--backend")] = None,
+    run_dir: Annotated[
+        str | None, _option("New folder for the run. Default: runs/TASK-TIME.", _PLACE, "--run-dir")
+    ] = None,
+    sandbox: Annotated[
+        str | None,
+        _option(
+            "auto, warm, bubblewrap, or process (unconfined: unsealed). Default: auto.", _PLACE, "--sandbox"
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, _option("Print one JSON object at the end on stdout.", _PLACE, "--json")
+    ] = False,
+    quiet: Annotated[bool, _option("No progress, only the result.", _PLACE, "--quiet", "-q")] = False,
+) -> None:
+    """Search for a better solution of a task, from nothing to a sealed result and a report."""
+    from gome import runfile
+
+    given = {
+        "target": target,
+        "metric": metric,
+        "id": id_column,
+        "group": group,
+        "time": time,
+        "kind": kind,
+        "test": test,
+        "encoding": encoding,
+        "traces": traces,
+        "steps": steps,
+        "minutes": minutes,
+        "hours": hours,
+        "llm": llm,
+        "llm_url": llm_url,
+        "seed": seed,
+        "lockstep": lockstep,
+        "backend": backend,
+        "run_dir": run_dir,
+        "sandbox": sandbox,
+    }
+    options = runfile.gather(task, given, sets or ())
+    _finish(_start(options, quiet=quiet), as_json=as_json)
+
+
+def resume(
+    run_dir: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="Another backend than before.", show_default=False)
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", help="Where the task's package lies now, if it has moved.", show_default=False
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+) -> None:
+    """Go on with a run that was interrupted or killed; nothing committed is lost or paid twice."""
+    from gome.api import resume as resume_run
+
+    def go(observers: list[Any]) -> RunReport:
+        return resume_run(run_dir, task=task, backend=backend, observers=observers)
+
+    _finish(_observed(go, run_dir, quiet=quiet), as_json=as_json)
+
+
+def demo(
+    tasks: Annotated[
+        list[str] | None, typer.Option("--task", help="Only this task (repeatable).", show_default=False)
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Experiments per task.")] = 18,
+    traces: Annotated[int, typer.Option("--traces", help="Parallel traces.")] = 3,
+    backend: Annotated[str, typer.Option("--backend", help="ray or serial.")] = "ray",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the search.")] = 0,
+    root: Annotated[
+        Path | None,
+        typer.Option("--run-dir", help="Folder for the runs. Default: runs/demo-TIME.", show_default=False),
+    ] = None,
+) -> None:
+    """Optimize bundled tasks and print what came out. No key, no GPU."""
+    from rich.console import Console
+
+    from gome.demo import TASKS
+    from gome.demo import demo as run_demo
+    from gome.report.html import write_report
+
+    with stoppable() as (stop, _):
+        try:
+            won = run_demo(
+                tasks or TASKS,
+                steps=steps,
+                traces=traces,
+                backend=backend,
+                seed=seed,
+                root=root or _default_dir("demo"),
+                console=Console(),
+                observer=make_view,
+                write_report=write_report,
+            )
+        except KeyboardInterrupt:
+            say("stopped")
+            raise typer.Exit(stop.exit_code) from None
+    if not won:
+        raise typer.Exit(NO_SCORE)
+
+
+def _start(options: Options, *, quiet: bool) -> RunReport:
+    """Check everything that can be checked before a file is written, then run."""
+    from dojo.registry import load_task
+    from gome.api import optimize
+    from gome.errors import ConfigError
+    from gome.runfile import DATA_OPTIONS
+    from gome.setup import resolve_agent, resolve_backend
+
+    config = options.config()
+    if options.task is None:
+        raise ConfigError(
+            "no task: name a bundled task (gome ls), a task folder, or a data file with --target"
+        )
+    agent = _agent_spec(options)
+    resolve_agent(agent)
+    backend = resolve_backend(options.backend)
+    given = [f"--{name}" for name in DATA_OPTIONS if getattr(options, name) is not None]
+    if given and not options.is_data_file:
+        raise ConfigError(
+            f"{', '.join(given)} only with a data file (.csv, .tsv, .parquet): a task says this itself"
+        )
+    if options.is_data_file:
+        folder = Path(options.run_dir) if options.run_dir else _default_dir(Path(options.task).stem)
+        task = _own_data(options, config, folder)
+    else:
+        task = load_task(options.task)
+        folder = Path(options.run_dir) if options.run_dir else _default_dir(task.spec.id)
+    task.prepare(None if quiet else say)
+
+    def go(observers: list[Any]) -> RunReport:
+        return optimize(task, agent, config=config, backend=backend, run_dir=folder, observers=observers)
+
+    return _observed(go, folder, quiet=quiet)
+
+
+def _agent_spec(options: Options) -> str:
+    """The agent's specification with the endpoint's URL in it, so that it is kept with the run."""
+    from gome.errors import ConfigError
+
+    word = options.llm.partition(":")[0]
+    if word not in ("openai", "replay"):
+        if options.llm_url is not None:
+            raise ConfigError(f"--llm-url needs --llm openai:MODEL; {word!r} asks no endpoint")
+        return options.llm
+    from gome.llm.spec import parse_llm
+
+    return str(parse_llm(options.llm, options.llm_url))
+
+
+def _own_data(options: Options, config: RunConfig, folder: Path) -> Any:
+    """Write the task package of a data file to `folder/task` and say what was inferred."""
+    from dojo.mle.new import new_task
+    from gome.errors import ConfigError
+    from gome.loop.rundir import RunDir
+
+    source = Path(options.task or "")
+    if options.target is None:
+        raise ConfigError(f"{source}: say which column to predict: gome run {source} --target COLUMN")
+    package = folder / "task"
+    if package.exists() and not (folder / "journal.jsonl").exists():
+        raise ConfigError(
+            f"{package} is there already: run it with gome run {package}, or give another --run-dir"
+        )
+    directory = RunDir(folder)
+    fresh = not folder.exists()
+    directory.create()
+    directory.close()
+    try:
+        made = new_task(
+            package,
+            source,
+            target=options.target,
+            metric=options.metric,
+            id_column=options.id,
+            group=options.group,
+            time=options.time,
+            kind=_kind(options.kind),
+            test=Path(options.test) if options.test else None,
+            encoding=options.encoding or "utf-8",
+            seed=config.seed,
+        )
+    finally:
+        if fresh and not package.exists():
+            (folder / "lock").unlink(missing_ok=True)
+            folder.rmdir()
+    for line in made.said:
+        say(f"  {line}")
+    say(f"  task package: {package} (edit it and run it again: gome run {package})")
+    return made.task
+
+
+def _kind(kind: str | None) -> Any:
+    from typing import get_args
+
+    from dojo.task import Problem
+    from gome.errors import ConfigError
+
+    if kind is not None and kind not in get_args(Problem):
+        raise ConfigError(f"--kind {kind}: must be one of {', '.join(get_args(Problem))}")
+    return kind
+
+
+def _default_dir(name: str) -> Path:
+    """`runs/NAME-TIME`, with a number when two runs start within a second."""
+    import re
+    from datetime import datetime
+
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "task"
+    base = Path("runs") / f"{plain}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    path, n = base, 2
+    while path.exists():
+        path, n = base.with_name(f"{base.name}-{n}"), n + 1
+    return path
+
+
+def _observed(go: Any, folder: Path, *, quiet: bool) -> RunReport:
+    """Carry a run out under a view; a signal stops it cleanly and says how to go on."""
+    view = make_view(quiet=quiet)
+    with stoppable() as (stop, keep):
+        try:
+            result: RunReport = go([view, keep])
+            return result
+        except KeyboardInterrupt:
+            view.stop()
+            if (folder / "journal.jsonl").is_file():
+                say(f"stopped; go on with: gome resume {folder}")
+            else:
+                say("stopped before anything was run")
+            raise typer.Exit(stop.exit_code) from None
+        finally:
+            view.stop()
+
+
+def _finish(result: RunReport, *, as_json: bool) -> None:
+    """Print the result and end with the exit code it stands for."""
+    from gome.api import read_state
+    from gome.report.summary import summary
+
+    if as_json:
+        typer.echo(result.model_dump_json())
+    else:
+        for line in summary(read_state(result.run_dir), result):
+            typer.echo(line)
+    if result.best is None:
+        say("gome: no experiment gave a valid score; see report.html for each experiment's failure")
+        raise typer.Exit(NO_SCORE)
