@@ -133,8 +133,7 @@ def resume(
             )
         run = _run(directory, setup, config, built, factory, observers)
         if run.state.finished is None:
-            repeated = tuple(run.state.open_steps)
-            run.commit([ev.RunResumed(repeated=repeated)])
+            run.resume()
         name = backend or started.backend
         chosen_backend = resolve_backend(name) if isinstance(name, str) else name
         return _carry_out(run, chosen_backend, setup, directory)

@@ -76,6 +76,12 @@ class Assignment:
     answers: tuple[tuple[str, Completion], ...] = ()
     blobs: Mapping[str, bytes] = field(default_factory=dict)
 
+    def wanted(self) -> set[str]:
+        """Names of all blobs the step may read; the worker forgets others."""
+        experiments = [e for e in (self.parent, *self.merge_with) if e]
+        names = {name for e in experiments for name in (*e.files.values(), e.submission) if name}
+        return names | ({self.baseline} if self.baseline else set())
+
 
 @dataclass(frozen=True)
 class FinalAssignment:

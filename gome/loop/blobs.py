@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -65,23 +65,21 @@ class DirectoryBlobs:
 
 
 class CachedBlobs:
-    """Blobs a trace was sent or made itself; a bounded cache, oldest out first."""
+    """Blobs a trace was sent or made itself in its last step; the driver knows exactly which (`retain`)."""
 
-    def __init__(self, limit_bytes: int = 256 * 2**20) -> None:
+    def __init__(self) -> None:
         self._data: dict[str, bytes] = {}
-        self._size = 0
-        self._limit = limit_bytes
 
     def add(self, data: bytes) -> str:
         """Keep a blob and give its name."""
         name = content_hash(data)
-        if name not in self._data:
-            self._data[name] = data
-            self._size += len(data)
-            while self._size > self._limit and len(self._data) > 1:
-                oldest = next(iter(self._data))
-                self._size -= len(self._data.pop(oldest))
+        self._data.setdefault(name, data)
         return name
+
+    def retain(self, names: Iterable[str]) -> None:
+        """Forget all blobs but these."""
+        wanted = set(names)
+        self._data = {name: data for name, data in self._data.items() if name in wanted}
 
     def get(self, name: str) -> bytes:
         """The content of a blob that was sent or made here; `KeyError` otherwise."""

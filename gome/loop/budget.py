@@ -35,6 +35,8 @@ class Lease(Frozen):
     slot_s: float | None = None
     tokens: int | None = None
     usd: float | None = None
+    run_s: float | None = None
+    """Limit on one run, so that it ends before the run's wall clock does (never set in lock-step mode)."""
 
 
 class Ledger:
@@ -54,7 +56,15 @@ class Ledger:
         """Steps not yet started."""
         return None if self.budget.steps is None else max(0, self.budget.steps - self.steps)
 
-    def open(self, experiment: str, *, run_s: float, parallel: int, again: bool = False) -> Lease | None:
+    def open(
+        self,
+        experiment: str,
+        *,
+        run_s: float,
+        parallel: int,
+        again: bool = False,
+        wall_left: float | None = None,
+    ) -> Lease | None:
         """Reserve for one experiment, or None when there is no room.
 
         Args:
@@ -62,6 +72,7 @@ class Ledger:
             run_s: limit of one run in seconds, the most slot time that is reserved.
             parallel: how many traces share what is left of tokens and money.
             again: whether it is a repetition of an interrupted experiment (its step is charged already).
+            wall_left: seconds of wall clock left for searching, where they are limited.
         """
         if not again and self.remaining_steps() == 0:
             return None
@@ -74,6 +85,7 @@ class Ledger:
             slot_s=None if slot is None else min(slot, run_s),
             tokens=None if tokens is None else max(1, int(tokens / max(1, parallel))),
             usd=None if usd is None else usd / max(1, parallel),
+            run_s=None if wall_left is None else max(1.0, min(run_s, wall_left)),
         )
         self._leases[experiment] = lease
         if not again:

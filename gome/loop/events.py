@@ -53,16 +53,8 @@ class BaselineScored(Frozen):
     costs: Costs = Costs()
 
 
-class RoundStarted(Frozen):
-    """Lock-step only: the barrier has been passed; these experiments see the memory at this version."""
-
-    type: Literal["round.started"] = "round.started"
-    round: int
-    memory_version: int
-
-
 class StepStarted(Frozen):
-    """An experiment was given to a trace."""
+    """An experiment was given to a trace. An event of its own in free mode, part of its round in lock-step."""
 
     type: Literal["step.started"] = "step.started"
     experiment: str
@@ -75,6 +67,16 @@ class StepStarted(Frozen):
     progress: float = 0.0
     """Share of the budget used when it was given out."""
     lease: Lease = Lease()
+
+
+class RoundStarted(Frozen):
+    """Lock-step only: the barrier has been passed. Its steps are part of it, so that a crash cannot part them."""
+
+    type: Literal["round.started"] = "round.started"
+    round: int
+    memory_version: int
+    steps: tuple[StepStarted, ...] = ()
+    """In the order of their commits."""
 
 
 class LlmAnswered(Frozen):

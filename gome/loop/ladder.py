@@ -113,7 +113,8 @@ def _once(step: Step, proposal: Proposal, attempt: Attempt) -> Attempt:
 
 def _run(step: Step, attempt: Attempt, *, debug: bool) -> RunResult:
     """Run the files; when the box itself broke, once more on the spot before giving up."""
-    limits = [s for s in (step.config.run_seconds, _left(step, attempt)) if s is not None]
+    lease = step.assignment.lease
+    limits = [s for s in (step.config.run_seconds, lease.run_s, _left(step, attempt)) if s is not None]
     for tries in range(INFRA_RETRIES + 1):
         try:
             return step.env.run(

@@ -6,6 +6,7 @@ A backend asks it for assignments, hands its sink to the traces, and tells it ab
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -129,6 +130,22 @@ class Run:
         for observer in self.observers:
             observer.on_notice(notice)
 
+    def resume(self) -> None:
+        """Note that a new session goes on, and what the last one had paid for and not committed.
+
+        Answers of language models are not among it: they are in the journal and are used again.
+        """
+        lost: list[ev.Event] = []
+        for step in self.state.open_steps.values():
+            seconds = max(0.0, self.state.last_time - self.state.open_since[step.experiment])
+            paid = Costs(wall_s=seconds, slot_s=seconds)
+            self.ledger.charge(paid)
+            cause = "the driver ended; time as far as the journal knows"
+            lost.append(
+                ev.ExperimentLost(experiment=step.experiment, trace=step.trace, cause=cause, paid=paid)
+            )
+        self.commit([ev.RunResumed(repeated=tuple(self.state.open_steps)), *lost])
+
     # ---------------------------------------------------------------- search
 
     def active_traces(self) -> list[int]:
@@ -138,18 +155,21 @@ class Run:
     def next_assignments(self, idle: Sequence[int]) -> list[Assignment]:
         """Steps for idle traces; none when they have to wait or the search is over (see `search_over`)."""
         idle = [t for t in sorted(idle) if t not in self.state.retired]
+        if self.config.lockstep:
+            self._begin_round()
         again = [
             s for s in self.state.open_steps.values() if s.trace in idle and s.experiment not in self._given
         ]
         out = [a for a in (self._repeat(s) for s in again) if a]
         if self.config.lockstep:
-            if out or self.state.open_steps:
-                return out
-            return self._new_round()
+            return out
         busy = {a.trace for a in out}
         for trace in idle:
-            if trace not in busy and (assignment := self._new_step(trace, None)):
-                out.append(assignment)
+            if trace in busy or self.search_over():
+                continue
+            if event := self._plan_step(trace, None, self.state.memory.version):
+                self.commit([event])
+                out.append(self._assign(event))
         return out
 
     def search_over(self) -> str | None:
@@ -172,42 +192,41 @@ class Run:
                 return name
         return None
 
-    def _new_round(self) -> list[Assignment]:
-        traces = self.active_traces()
-        left = self.ledger.remaining_steps()
-        if self.search_over() or not traces:
-            return []
-        number = self.state.round.round + 1 if self.state.round else 0
-        self.commit([ev.RoundStarted(round=number, memory_version=self.state.memory.version)])
-        started = (self._new_step(t, number) for t in traces[: left or len(traces)])
-        return [a for a in started if a]
+    def _begin_round(self) -> None:
+        """Start the next round when none is under way."""
+        state = self.state
+        if state.open_steps or self.search_over():
+            return
+        number = state.round.round + 1 if state.round else 0
+        planned = (self._plan_step(t, number, state.memory.version) for t in self.active_traces())
+        steps = tuple(step for step in planned if step)
+        if steps:
+            self.commit([ev.RoundStarted(round=number, memory_version=state.memory.version, steps=steps)])
 
-    def _new_step(self, trace: int, round_: int | None) -> Assignment | None:
-        if self.search_over():
-            return None
+    def _plan_step(self, trace: int, round_: int | None, memory_version: int) -> ev.StepStarted | None:
+        """Decide on a trace's next step and reserve for it; None when there is no room in the budget."""
         state, step = self.state, len(self.state.histories.get(trace, []))
         progress = self.ledger.progress(None if self.config.lockstep else self._wall_used())
         kind = schedule.purpose(self.config, state, trace, progress)
         parent = state.best() if kind == "merge" else state.best_of.get(trace)
         name = schedule.experiment_id(trace, step)
-        lease = self.ledger.open(name, run_s=self._run_s(), parallel=len(self.active_traces()))
+        wall = None if self.config.lockstep or self.config.budget.wall_s is None else self._wall_left()
+        lease = self.ledger.open(
+            name, run_s=self._run_s(), parallel=len(self.active_traces()), wall_left=wall
+        )
         if lease is None:
             return None
-        event = ev.StepStarted(
+        return ev.StepStarted(
             experiment=name,
             trace=trace,
             step=step,
             round=round_,
             purpose=kind,
             parent=parent.id if parent else None,
-            memory_version=state.round.memory_version
-            if round_ is not None and state.round
-            else state.memory.version,
+            memory_version=memory_version,
             progress=progress,
             lease=lease,
         )
-        self.commit([event])
-        return self._assign(event)
 
     def _repeat(self, event: ev.StepStarted) -> Assignment | None:
         """The same step again, after its worker or the driver was lost; its step is charged already."""
@@ -221,7 +240,7 @@ class Run:
         parent = state.experiments[event.parent] if event.parent else None
         merge_with = schedule.merge_partners(state, parent) if event.purpose == "merge" else []
         baseline = state.baseline.submission if state.baseline else None
-        return Assignment(
+        assignment = Assignment(
             experiment=event.experiment,
             trace=trace,
             step=event.step,
@@ -237,22 +256,20 @@ class Run:
             progress=event.progress,
             lease=event.lease,
             answers=tuple(state.answers.get(event.experiment, ())),
-            blobs=self._blobs_for(trace, [e for e in [parent, *merge_with] if e], baseline),
         )
+        return self._with_blobs(assignment)
 
     def _others_in_flight(self, trace: int) -> tuple[Proposal, ...]:
         notices = [n for n in self._in_flight.values() if n.trace != trace and n.proposal]
         return tuple(n.proposal for n in notices if n.proposal)
 
-    def _blobs_for(
-        self, trace: int, experiments: Sequence[Experiment], *extra: str | None
-    ) -> dict[str, bytes]:
-        wanted = [name for e in experiments for name in [*e.files.values(), e.submission] if name]
-        wanted += [name for name in extra if name]
-        known = self._known.setdefault(trace, set())
-        new = {name: self.blobs.get(name) for name in dict.fromkeys(wanted) if name not in known}
-        known.update(new)
-        return new
+    def _with_blobs(self, assignment: Assignment) -> Assignment:
+        """Add the blobs that the worker does not hold; it holds what its last step read and made."""
+        wanted = assignment.wanted()
+        known = self._known.get(assignment.trace, set())
+        blobs = {name: self.blobs.get(name) for name in sorted(wanted - known)}
+        self._known[assignment.trace] = wanted
+        return replace(assignment, blobs=blobs)
 
     # ---------------------------------------------------------------- losses
 

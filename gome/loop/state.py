@@ -27,6 +27,7 @@ class RunState:
         self.histories: dict[int, list[Experiment]] = {}
         self.best_of: dict[int, Experiment] = {}
         self.open_steps: dict[str, ev.StepStarted] = {}
+        self.open_since: dict[str, float] = {}
         self.answers: dict[str, list[tuple[str, Completion]]] = {}
         self.memory = SuccessMemory()
         self.episode = Episode()
@@ -78,9 +79,10 @@ class RunState:
                 self.baseline = event
             case ev.RoundStarted():
                 self.round = event
+                for step in event.steps:
+                    self._begin(step)
             case ev.StepStarted():
-                self.open_steps[event.experiment] = event
-                self.steps_started += 1
+                self._begin(event)
             case ev.LlmAnswered():
                 self.answers.setdefault(event.experiment, []).append((event.request, event.completion))
             case ev.ExperimentFinished():
@@ -107,6 +109,11 @@ class RunState:
                 self.finished = event
             case _:
                 pass
+
+    def _begin(self, step: ev.StepStarted) -> None:
+        self.open_steps[step.experiment] = step
+        self.open_since[step.experiment] = self._last_time
+        self.steps_started += 1
 
     def _finish(self, event: ev.ExperimentFinished) -> None:
         experiment = event.experiment

@@ -63,6 +63,7 @@ class Trace:
         """
         for data in assignment.blobs.values():
             self.blobs.add(data)
+        self.blobs.retain(assignment.wanted())
         return Step(self, assignment, sink).run()
 
     def evaluate(self, job: FinalAssignment) -> FinalJob:
