@@ -115,13 +115,12 @@ def _kind(
         raise TaskError(f"has {distinct} values, not two; say --kind multiclass or regression", where)
     if kind == "multiclass" and distinct == 2:
         raise TaskError("has two values; say --kind binary", where)
+    whole = values is not None and bool(np.all(values == np.round(values)))
     if kind is None and wishes.metric and not _fits(wishes.metric, "regression"):
+        if values is not None and distinct > 2 and (not whole or distinct > MAX_CLASSES):
+            get_metric(wishes.metric, "regression")  # says which metrics fit
         kind = "binary" if distinct == 2 else "multiclass"
-        if any(_fits(wishes.metric, p) for p in ("binary", "multiclass")) and distinct <= MAX_CLASSES:
-            return kind
-        kind = None
     if kind is None and values is not None and distinct > 2:
-        whole = bool(np.all(values == np.round(values)))
         if not whole or distinct > FEW_VALUES or rows < 5 * distinct:
             if whole and distinct <= 30:
                 said.append(
