@@ -39,6 +39,10 @@ class Lease(Frozen):
     """Limit on one run, so that it ends before the run's wall clock does (never set in lock-step mode)."""
 
 
+TOKENS_FLOOR = 32_000
+"""A lease is not cut below this while that much is left: one call reserves its prompt and its longest answer."""
+
+
 class Ledger:
     """Counts what a run has spent and holds in reserve. Times are given to it; it reads no clock."""
 
@@ -83,7 +87,7 @@ class Ledger:
             return None
         lease = Lease(
             slot_s=None if slot is None else min(slot, run_s),
-            tokens=None if tokens is None else max(1, int(tokens / max(1, parallel))),
+            tokens=None if tokens is None else int(max(tokens / max(1, parallel), min(tokens, TOKENS_FLOOR))),
             usd=None if usd is None else usd / max(1, parallel),
             run_s=None if wall_left is None else max(1.0, min(run_s, wall_left)),
         )

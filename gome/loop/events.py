@@ -63,6 +63,8 @@ class StepStarted(Frozen):
     round: int | None = None
     purpose: Purpose
     parent: str | None
+    merge_with: tuple[str, ...] = ()
+    """For a merge: the other traces' experiments whose ideas are offered."""
     memory_version: int
     progress: float = 0.0
     """Share of the budget used when it was given out."""
@@ -96,6 +98,8 @@ class ExperimentFinished(Frozen):
     type: Literal["experiment.finished"] = "experiment.finished"
     experiment: Experiment
     entry: MemoryEntry | None = None
+    episode: tuple[EpisodeEvent, ...] = ()
+    """Looks at hidden validation rows that it took."""
 
 
 class ExperimentLost(Frozen):
@@ -126,7 +130,7 @@ class TraceRetired(Frozen):
 
 
 class EpisodeNoted(Frozen):
-    """An event of the environment's own ledger (looks at validation, the test call, the seal)."""
+    """An event of the environment's own ledger (the test split is about to be scored)."""
 
     type: Literal["episode"] = "episode"
     event: EpisodeEvent
@@ -173,7 +177,7 @@ class FinalRun(Frozen):
 
 
 class TestScored(Frozen):
-    """The test split was scored, once."""
+    """The test split was scored, once; this seals the episode."""
 
     __test__ = False
     type: Literal["test.scored"] = "test.scored"

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from statistics import fmean
 
 from dojo.environment import FINAL, Environment, resplit
-from dojo.episode import EpisodeEvent
 from dojo.errors import Failure
 from dojo.score import Score
 from dojo.slot import Slot
@@ -115,13 +114,15 @@ def score_test(run: Run, env: Environment, name: str, medal: Medal) -> None:
     """Score the test split once, seal the episode, finish the run."""
     state, submission = run.state, run.state.final_runs[name].submission
     if state.test is None and submission is not None:
-        run.commit([ev.EpisodeNoted(event=state.episode.open_test(name, submission))])
+        opened = state.episode.open_test(name, submission)
+        if state.episode.opened_for is None:
+            run.commit([ev.EpisodeNoted(event=opened)])
         result = env.test(run.blobs.get(submission))
         if isinstance(result, Score):
             event = ev.TestScored(candidate=name, score=result, medal=medal(result))
         else:
             event = ev.TestScored(candidate=name, failure=result)
-        run.commit([event, ev.EpisodeNoted(event=EpisodeEvent(kind="sealed", experiment=name))])
+        run.commit([event])
 
 
 def finish(run: Run, best: str | None) -> None:

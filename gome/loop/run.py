@@ -188,9 +188,13 @@ class Run:
             ("tokens", budget.tokens, spent.tokens_in + spent.tokens_out),
             ("usd", budget.usd, spent.usd),
         ):
-            if limit is not None and used >= limit:
+            if limit is not None and (used >= limit or self._cut_off()):
                 return name
         return None
+
+    def _cut_off(self) -> bool:
+        """Whether an experiment found its lease too small: what is left is not enough for another."""
+        return any(e.status == "budget" for e in self.state.experiments.values())
 
     def _begin_round(self) -> None:
         """Start the next round when none is under way."""
@@ -209,6 +213,7 @@ class Run:
         progress = self.ledger.progress(None if self.config.lockstep else self._wall_used())
         kind = schedule.purpose(self.config, state, trace, progress)
         parent = state.best() if kind == "merge" else state.best_of.get(trace)
+        partners = schedule.merge_partners(state, parent) if kind == "merge" else []
         name = schedule.experiment_id(trace, step)
         wall = None if self.config.lockstep or self.config.budget.wall_s is None else self._wall_left()
         lease = self.ledger.open(
@@ -223,6 +228,7 @@ class Run:
             round=round_,
             purpose=kind,
             parent=parent.id if parent else None,
+            merge_with=tuple(e.id for e in partners),
             memory_version=memory_version,
             progress=progress,
             lease=lease,
@@ -238,7 +244,7 @@ class Run:
         self._given[event.experiment] = event
         history = state.histories.get(trace, [])
         parent = state.experiments[event.parent] if event.parent else None
-        merge_with = schedule.merge_partners(state, parent) if event.purpose == "merge" else []
+        merge_with = [state.experiments[name] for name in event.merge_with]
         baseline = state.baseline.submission if state.baseline else None
         assignment = Assignment(
             experiment=event.experiment,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dojo.episode import Episode
+from dojo.episode import Episode, EpisodeEvent
 from gome.errors import ResumeError
 from gome.llm.base import Completion
 from gome.loop import events as ev
@@ -105,6 +105,7 @@ class RunState:
                 self.final_runs[event.candidate] = event
             case ev.TestScored():
                 self.test = event
+                self.episode.apply(EpisodeEvent(kind="sealed", experiment=event.candidate, view="final"))
             case ev.RunFinished():
                 self.finished = event
             case _:
@@ -125,6 +126,8 @@ class RunState:
         self.histories.setdefault(experiment.trace, []).append(experiment)
         if experiment.status == "accepted":
             self.best_of[experiment.trace] = experiment
+        for noted in event.episode:
+            self.episode.apply(noted)
         if event.entry is not None:
             self.memory.add(event.entry)
 

@@ -18,7 +18,7 @@ from gome.llm.journaled import JournaledLlm
 from gome.loop.accept import Verdict, judge
 from gome.loop.assignment import Assignment, FinalAssignment, MemoryReader, Notice, Sink, Worker
 from gome.loop.blobs import CachedBlobs
-from gome.loop.events import EpisodeNoted, ExperimentFinished, FinalJob, LlmAnswered
+from gome.loop.events import ExperimentFinished, FinalJob, LlmAnswered
 from gome.loop.experiment import Costs, Experiment, Span, Stage
 from gome.loop.ladder import Attempt, climb
 from gome.loop.memory import MemoryEntry, SuccessMemory
@@ -234,12 +234,10 @@ class Step:
             spans=tuple(self.spans),
         )
         entry = entry_of(experiment, a.parent, self.worker.profile, self.config.accept.p) if share else None
-        events = [
-            EpisodeNoted(event=EpisodeEvent(kind="looked", experiment=a.experiment, view=SEARCH))
-            for _ in range(attempt.looks)
-        ]
+        look = EpisodeEvent(kind="looked", experiment=a.experiment, view=SEARCH)
         self._note("record", proposal)
-        self.sink([*events, ExperimentFinished(experiment=experiment, entry=entry)], self.blobs)
+        looks = (look,) * attempt.looks
+        self.sink([ExperimentFinished(experiment=experiment, entry=entry, episode=looks)], self.blobs)
         return experiment
 
     def _keep(self, data: bytes) -> str:

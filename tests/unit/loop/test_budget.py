@@ -33,10 +33,10 @@ def test_slot_time_is_reserved_before_it_is_spent() -> None:
 
 
 def test_tokens_and_money_are_shared_out() -> None:
-    ledger = Ledger(Budget(steps=9, tokens=100, usd=1.0))
+    ledger = Ledger(Budget(steps=9, tokens=100_000, usd=1.0))
     first = ledger.open("a", run_s=1, parallel=2)
-    assert (first.tokens, first.usd) == (50, 0.5)
-    ledger.settle("a", Costs(tokens_in=60, tokens_out=40, usd=0.1))
+    assert (first.tokens, first.usd) == (50_000, 0.5)
+    ledger.settle("a", Costs(tokens_in=60_000, tokens_out=40_000, usd=0.1))
     assert ledger.open("b", run_s=1, parallel=1) is None
 
 
