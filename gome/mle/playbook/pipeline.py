@@ -140,7 +140,8 @@ _TUNED = tuple(
 
 def as_member(spec: PipelineSpec) -> PipelineSpec:
     """The spec without its ensemble and without what the holder of an ensemble decides."""
-    return spec.model_copy(update={"ensemble": Ensemble(), "post": Post(), "cv": Cv(), "columns": Columns()})
+    own = {"ensemble": Ensemble(), "post": Post(), "cv": Cv(), "columns": Columns()}
+    return spec.model_copy(update=own)
 
 
 def apply(spec: PipelineSpec, changes: Mapping[str, Any]) -> PipelineSpec:
