@@ -15,7 +15,15 @@ from gome.mle.playbook.compose import compose, names_in
 from gome.mle.playbook.describe import describe
 from gome.mle.playbook.parts import Columns
 from gome.mle.playbook.pipeline import PipelineSpec, as_member, check
-from gome.mle.playbook.render_model import has_text, is_numeric, model_expression, needs_dense, quoted
+from gome.mle.playbook.render_model import (
+    has_image,
+    has_series,
+    has_text,
+    is_numeric,
+    model_expression,
+    needs_dense,
+    quoted,
+)
 
 SPEC_FILE = "pipeline.json"
 DEBUG_ROWS = 300
@@ -177,7 +185,7 @@ def _member_context(spec: PipelineSpec, task: TaskSpec, code_role: bool) -> dict
     selection = render_steps.selection_step(spec, task)
     model = model_expression(spec, task)
     piped = bool(before or selection)
-    image = spec.image if task.modality == "image" else None
+    image = spec.image if has_image(task) else None
     statements = ["x = deskew(x, IMAGE_SHAPE)"] if image and image.deskew else []
     expressions = (
         [step for _, step, *_ in columns] + [step for _, step in before] + ([selection] if selection else [])
@@ -300,7 +308,7 @@ def _main(
     levels = max(m.categorical.integer_levels for m in members)
     roles = ["num", "cat", "date", "day_first"] + ["text"] * has_text(spec, task)
     roles += ["code"] * code_role + ["level"] * (levels > 0)
-    roles += ["series"] * (task.modality == "series") + ["pixel"] * (task.modality == "image")
+    roles += ["series"] * has_series(task) + ["pixel"] * has_image(task)
     dated = any(m.dates.parts or m.dates.cyclic or m.dates.weekend for m in members)
     forecast = task.problem == "forecast"
     weights = list(spec.ensemble.weights) or [1.0] * len(members)
@@ -310,7 +318,7 @@ def _main(
         "columns": {"drop": _string_list(spec.columns.drop)} if spec.columns.drop else {"drop": ""},
         "forced": _forced(spec.columns),
         "skip_time": forecast and not dated,
-        "modality": task.modality,
+        "modality": "series" if has_series(task) else "image" if has_image(task) else "table",
         "has_text": has_text(spec, task),
         "auto_text": task.modality == "text" and not task.text_columns,
         "has_code": has_code,

@@ -48,6 +48,16 @@ def is_numeric(task: TaskSpec) -> bool:
     return task.problem in ("regression", "forecast")
 
 
+def has_series(task: TaskSpec) -> bool:
+    """Whether each row holds a series."""
+    return task.series_prefix is not None and task.problem != "forecast"
+
+
+def has_image(task: TaskSpec) -> bool:
+    """Whether each row holds an image."""
+    return task.image_shape is not None and task.problem != "forecast"
+
+
 def has_text(spec: PipelineSpec, task: TaskSpec) -> bool:
     """Whether there are text columns."""
     return task.modality == "text" or bool(task.text_columns) or bool(spec.columns.text)

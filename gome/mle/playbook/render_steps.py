@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dojo.task import TaskSpec
 from gome.mle.playbook.pipeline import PipelineSpec
-from gome.mle.playbook.render_model import call, counts_text, has_text, is_numeric, needs_dense, quoted
+from gome.mle.playbook.render_model import (
+    call,
+    counts_text,
+    has_image,
+    has_series,
+    has_text,
+    is_numeric,
+    needs_dense,
+    quoted,
+)
 
 IMPORTS = (
     "import numpy as np",
@@ -86,7 +95,7 @@ def row_blocks(spec: PipelineSpec, task: TaskSpec) -> tuple[list[str], bool]:
     if geo.rotations:
         blocks.append(f"rotated_places(x, find_places(train), {geo.rotations})")
     reference = reference or geo.xyz or geo.rotations > 0
-    if task.modality == "series":
+    if has_series(task):
         blocks += ["series_summary(x)"] * series.summary
         blocks += ["series_differences(x)"] * series.differences
         if series.autocorrelation:
@@ -95,7 +104,7 @@ def row_blocks(spec: PipelineSpec, task: TaskSpec) -> tuple[list[str], bool]:
             blocks.append(f"series_spectrum(x, {series.fft})")
         if series.intervals:
             blocks.append(f"series_intervals(x, {series.intervals})")
-    if task.modality == "image" and image.gradients:
+    if has_image(task) and image.gradients:
         blocks.append(f"gradient_histograms(x, IMAGE_SHAPE, {image.gradient_cell})")
     if task.problem == "forecast" and spec.forecast.method == "regression":
         if spec.forecast.degree:
@@ -154,9 +163,9 @@ def column_steps(spec: PipelineSpec, task: TaskSpec, prefixes: tuple[str, ...]) 
         )
         fill = 'SimpleImputer(strategy="median", keep_empty_features=True)'
         steps.append(("bins", f"make_pipeline({fill}, {bins})", 'make_column_selector("^num:")'))
-    if task.modality == "series":
+    if has_series(task):
         steps += _series_steps(spec)
-    if task.modality == "image" and spec.image.pixels:
+    if has_image(task) and spec.image.pixels:
         pca = f"PixelPca({spec.image.pca}, seed)" if spec.image.pca else '"passthrough"'
         steps.append(("pixels", pca, 'make_column_selector("^pixel:")'))
     if spec.text.vectorizer != "none" and has_text(spec, task):
