@@ -41,6 +41,7 @@ class StepContext:
         progress: share of the budget used, 0 to 1.
         rng: random numbers keyed by (seed, trace, step), so the same step draws the same numbers.
         llm: metered client, or None when the agent works without one.
+        files: the child's files, once they are final; for `interpret`.
     """
 
     task: TaskSpec
@@ -59,6 +60,7 @@ class StepContext:
     progress: float
     rng: random.Random
     llm: Llm | None = None
+    files: Files | None = None
 
 
 class Interpretation(Frozen):

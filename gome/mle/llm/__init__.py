@@ -1,0 +1,1 @@
+"""The agent whose reasoning and code come from a language model."""
