@@ -23,6 +23,7 @@ KINDS = {"mle": "gome.mle.setup:mle_setup"}
 AGENTS = {
     "playbook": "gome.mle.playbook.agent:from_spec",
     "openai": "gome.mle.llm.agent:from_spec",
+    "replay": "gome.mle.llm.agent:from_spec",
 }
 """First word of an agent's specification to the function that builds it and its client."""
 

@@ -7,12 +7,13 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from dojo.environment import SEARCH
 from dojo.episode import EpisodeEvent
 from dojo.errors import DojoError, Failure, boundary
 from dojo.score import Comparison, Score
-from gome.errors import BudgetExhausted, GomeError, LlmError, LlmFormat, LlmRefusal, StrategyError
+from gome.errors import BudgetExhausted, GomeError, LlmDenied, LlmError, LlmFormat, LlmRefusal, StrategyError
 from gome.llm.base import Completion, Llm, Request
 from gome.llm.journaled import JournaledLlm
 from gome.loop.accept import Verdict, judge
@@ -60,6 +61,7 @@ class Trace:
         Raises:
             SandboxUnavailable: the sandbox broke; nothing is committed, the step may be repeated.
             GradingError: the grader broke; likewise.
+            LlmDenied: the language model serves nothing with this key, model or url; likewise.
         """
         for data in assignment.blobs.values():
             self.blobs.add(data)
@@ -132,6 +134,9 @@ class Step:
         except BudgetExhausted as exc:
             status_budget = True
             verdict = Verdict("budget", str(exc))
+        except LlmDenied:
+            # A wrong key or an empty account would burn every step that is left: stop, and resume when mended.
+            raise
         except (LlmError, StrategyError) as exc:
             attempt = attempt.failed(_reasoner_failure(exc))
             verdict = Verdict("failed", str(exc)[:300])
@@ -197,7 +202,7 @@ class Step:
         with self.stage("interpret", proposal):
             with boundary(StrategyError, "the interpreter broke", through=_THROUGH):
                 reading: Interpretation = self.agent.interpreter.interpret(
-                    ctx, proposal, attempt.feedback, attempt.score, comparison
+                    replace(ctx, files=attempt.files), proposal, attempt.feedback, attempt.score, comparison
                 )
         root = self.assignment.parent is None
         return judge(attempt, comparison, reading, p=self.config.accept.p, root=root)
