@@ -128,7 +128,7 @@ def gather(
         ConfigError: the file cannot be read, or a key or value is unusable.
     """
     if task is not None and file is None and _is_run_file(task):
-        task, file = None, Path(task)
+        file, task = Path(task), None
     values: dict[str, Any] = read_run_file(file) if file is not None else {}
     settings = values.pop("settings", {})
     given = {k: v for k, v in options.items() if v is not None}

@@ -136,6 +136,9 @@ class Board:
         match event:
             case ev.StepStarted():
                 self._doing[event.trace] = _Now("starting", event.experiment, "")
+            case ev.RoundStarted():
+                for step in event.steps:
+                    self._doing[step.trace] = _Now("starting", step.experiment, "")
             case ev.ExperimentFinished():
                 trace = event.experiment.trace
                 self._rows[trace] = _extend(self._rows.get(trace, TraceRow(trace)), event.experiment)
