@@ -26,6 +26,8 @@ from dojo.task import TaskSpec
 MAX_SUBMISSION_BYTES = 512 * 2**20
 MAX_OOF_BYTES = 256 * 2**20
 TRACEBACK_CHARS = 1500
+CODE, DATA, OUT = "/box/code", "/box/data", "/box/out"
+"""Where a solution finds its code, the public data and its output folder; a name that hides no host path."""
 
 
 class MleEnvironment:
@@ -83,14 +85,14 @@ class MleEnvironment:
                 path = code / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
-            arguments = ["--data", "/data", "--out", "/out", "--seed", str(seed)]
+            arguments = ["--data", DATA, "--out", OUT, "--seed", str(seed)]
             job = Job(
-                argv=("python", "/work/solution.py", *arguments, *(["--debug"] if debug else [])),
+                argv=("python", f"{CODE}/solution.py", *arguments, *(["--debug"] if debug else [])),
                 cwd="/tmp",
                 mounts=(
-                    Mount(source=data, target="/data"),
-                    Mount(source=code, target="/work"),
-                    Mount(source=out, target="/out", writable=True),
+                    Mount(source=data, target=DATA),
+                    Mount(source=code, target=CODE),
+                    Mount(source=out, target=OUT, writable=True),
                 ),
                 env={**slot.env(), "PYTHONHASHSEED": "0"},
                 limits=Limits(
@@ -98,7 +100,7 @@ class MleEnvironment:
                     memory_mb=min(self.spec.limits.memory_mb, slot.memory_mb),
                     disk_mb=self.spec.limits.disk_mb,
                 ),
-                python_script="/work/solution.py",
+                python_script=f"{CODE}/solution.py",
             )
             result = self._box().exec(job)
             failure = _failure(result, limit)

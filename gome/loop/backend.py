@@ -65,21 +65,19 @@ class SerialBackend:
 
     def __init__(self) -> None:
         self._traces: list[Trace] = []
-        self._environments: list[Worker] = []
+        self._worker: Worker | None = None
 
     def slots(self, config: RunConfig) -> list[Slot]:
-        """One slot per trace with the whole machine, since only one runs at a time."""
+        """One slot for all traces, since only one runs at a time; the CPU share is that of a parallel run."""
         cpus = config.cpus_per_trace or machine_cpus() / config.traces
-        memory = int(machine_memory_mb() * 0.8)
-        return [Slot.cpu(i, cpus=cpus, memory_mb=memory) for i in range(config.traces)]
+        return [Slot.cpu(cpus=cpus, memory_mb=int(machine_memory_mb() * 0.8))]
 
     def open(self, run: Run, profile: Sequence[Observation]) -> None:
         """Build one trace per index, all with one environment (only one runs at a time)."""
         environment = run.plan.environment("serial")
-        for slot in self.slots(run.config):
-            worker = Worker(run.plan, environment, slot, tuple(profile))
-            self._environments.append(worker)
-            self._traces.append(Trace(worker, run.state.memory, notify=run.notice))
+        self._worker = Worker(run.plan, environment, self.slots(run.config)[0], tuple(profile))
+        for _ in range(run.config.traces):
+            self._traces.append(Trace(self._worker, run.state.memory, notify=run.notice))
 
     def search(self, run: Run) -> None:
         """Give each idle trace its next step, in order, until the search is over."""
@@ -103,6 +101,6 @@ class SerialBackend:
 
     def close(self) -> None:
         """Close the environment."""
-        for worker in self._environments[:1]:
-            worker.environment.close()
-        self._environments, self._traces = [], []
+        if self._worker is not None:
+            self._worker.environment.close()
+        self._worker, self._traces = None, []
