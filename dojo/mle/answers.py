@@ -35,7 +35,7 @@ def canonical(text: str) -> str:
     number = float(text)
     if number.is_integer() and abs(number) < 2**53:
         return str(int(number))
-    return repr(number)
+    return repr(number) if np.isfinite(number) else text
 
 
 def label_resolver(classes: Sequence[str]) -> Callable[[str], int]:

@@ -14,7 +14,7 @@ def refuse(kind: str, message: str) -> Failure:
 
 def quote(text: str, limit: int = 30) -> str:
     """Text of the submission in a form safe to show: printable ASCII, short."""
-    return ascii(text if len(text) <= limit else text[: limit - 1] + "…")
+    return ascii(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
 def too_large(size: int, cap: int) -> Failure:

@@ -82,7 +82,7 @@ def _unreadable(message: str) -> Failure:
 
 def _listed(columns: Sequence[str]) -> str:
     names = [quote(c)[1:-1] for c in columns[:6]]
-    return ",".join(names) + (f",… ({len(columns)} columns)" if len(columns) > 6 else "")
+    return ",".join(names) + (f",... ({len(columns)} columns)" if len(columns) > 6 else "")
 
 
 def header_names(data: bytes) -> list[str] | Failure:
