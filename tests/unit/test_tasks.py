@@ -462,3 +462,40 @@ def test_unwritable_cache_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path / "file"))
     with pytest.raises(TaskError, match=r"cannot be made .*; set XDG_CACHE_HOME"):
         task.prepare()
+
+
+# The page that refusals point to
+
+
+def _blocks(language: str) -> list[str]:
+    page = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+def test_the_worked_example_of_the_page_is_a_sound_task(tmp_path: Path) -> None:
+    split_py, prepare_py, grade_py = _blocks("python")
+    toml_text = _blocks("toml")[0].replace('split = "group"', 'split = "custom"')
+    toml_text = toml_text.replace(
+        'metric = "rmse"', 'metric = {name = "q90", direction = "min", needs = "value"}'
+    )
+    root = tmp_path / "houses"
+    root.mkdir()
+    frame = houses(300).assign(lat=lambda f: f["size"] % 7, lon=lambda f: f["price"] % 5)
+    frame.to_csv(root / "sales.csv", index=False)
+    pd.DataFrame({"street": sorted(set(frame["street"])), "width": 5}).to_csv(
+        root / "streets.csv", index=False
+    )
+    (root / "task.toml").write_text(toml_text)
+    (root / "description.md").write_text("Predict `price`.\n")
+    (root / "split.py").write_text(split_py)
+    (root / "prepare.py").write_text(prepare_py)
+    (root / "grade.py").write_text(grade_py)
+    assert [str(p) for p in check_package(root)] == []
+    assert "width" in pd.read_csv(read_package(root).prepare().labelled).columns
+
+
+def test_the_page_lists_every_metric() -> None:
+    from dojo.mle.metrics import list_metrics
+
+    page = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    assert [m.metric.name for m in list_metrics() if f"`{m.metric.name}`" not in page] == []
