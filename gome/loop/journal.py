@@ -43,8 +43,8 @@ class Record(Frozen):
 class Journal(Protocol):
     """Where events are committed."""
 
-    def append(self, events: Sequence[Event]) -> list[Record]:
-        """Commit events; they are durable when this returns."""
+    def append(self, events: Sequence[Event], *, durable: bool = True) -> list[Record]:
+        """Commit events; they are durable when this returns, or with the next durable ones."""
         ...
 
     def read(self) -> Iterator[Record]:
@@ -67,7 +67,7 @@ class MemoryJournal:
         self._records: list[Record] = []
         self._clock = clock
 
-    def append(self, events: Sequence[Event]) -> list[Record]:
+    def append(self, events: Sequence[Event], *, durable: bool = True) -> list[Record]:
         """Commit events to memory."""
         start = len(self._records)
         new = [Record(seq=start + i, time=self._clock(), event=e) for i, e in enumerate(events)]
@@ -99,8 +99,8 @@ class JsonlJournal:
         self._end = end
         self.bytes_written = 0
 
-    def append(self, events: Sequence[Event]) -> list[Record]:
-        """Commit events with one write and one fsync."""
+    def append(self, events: Sequence[Event], *, durable: bool = True) -> list[Record]:
+        """Commit events with one write and, when `durable`, one fsync."""
         if not events:
             return []
         records = [Record(seq=self._next + i, time=self._clock(), event=e) for i, e in enumerate(events)]
@@ -108,7 +108,8 @@ class JsonlJournal:
         try:
             self._file.write(data)
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if durable:
+                os.fsync(self._file.fileno())
             self._next, self._end = self._next + len(records), self._end + len(data)
         except (
             BaseException

@@ -74,7 +74,9 @@ class Run:
         """Make events durable (files first), then let the state and the observers know."""
         if blobs:
             self.blobs.put_all(blobs)
-        for record in self.journal.append(events):
+        # A started step promises nothing yet: it may wait for the fsync of what comes next.
+        durable = not all(isinstance(e, ev.StepStarted | ev.RoundStarted) for e in events)
+        for record in self.journal.append(events, durable=durable):
             self.state.apply(record)
             for observer in self.observers:
                 observer.on_record(record, self.state)
