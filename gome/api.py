@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from dojo.errors import boundary
 from gome import __version__
 from gome.config import RunConfig
-from gome.errors import ConfigError, ResumeError
+from gome.errors import ConfigError, ReportError, ResumeError
 from gome.loop import events as ev
 from gome.loop.assignment import LlmFactory, Plan
 from gome.loop.backend import Backend
@@ -159,6 +160,18 @@ def _carry_out(run: Run, backend: Backend, setup: TaskSetup, directory: RunDir) 
     finally:
         run.journal.close()
         shutil.rmtree(directory.work, ignore_errors=True)
+        _report(directory)
+
+
+def _report(directory: RunDir) -> None:
+    """Write report.html, also of an interrupted run; a report that fails must not cost the result."""
+    from gome.report.html import write_report
+
+    try:
+        with boundary(ReportError, "cannot write the report", through=()):
+            write_report(directory.root)
+    except ReportError as exc:
+        log.warning("%s; try again with `gome report %s`", exc, directory.root)
 
 
 def write_best(run: Run, directory: RunDir) -> None:

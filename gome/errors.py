@@ -10,6 +10,7 @@ GomeError
  │  ├ LlmRefusal     the model declined to answer
  │  └ LlmFormat      the answer has not the asked form; carries the text, bounded
  ├ StrategyError     a strategy (a proposer, implementer or interpreter) broke; the experiment fails, the run goes on
+ ├ ReportError       the report could not be written; the run's result stands
  ├ BudgetExhausted   control flow: a budget has no room for what was asked
  └ Interrupted       control flow: a stop was asked for (Ctrl-C, SIGTERM)
 ```
@@ -67,6 +68,10 @@ class LlmFormat(LlmError):
 
 class StrategyError(GomeError):
     """A strategy broke or gave something unusable; told to it as its own failure."""
+
+
+class ReportError(GomeError):
+    """The report of a run could not be written; its result stands."""
 
 
 class BudgetExhausted(GomeError):

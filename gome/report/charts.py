@@ -12,7 +12,8 @@ from gome.report.svg import colour, drawing, element, line, text, ticks
 from gome.report.timeline import Timeline
 from gome.report.words import clean, duration, number
 
-WIDTH, HEIGHT = 760.0, 330.0
+WIDTH, HEIGHT = 540.0, 330.0
+WIDE = 1060.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 14.0, 14.0, 40.0
 
 
@@ -36,10 +37,11 @@ class Frame:
     x_max: float
     low: float
     high: float
+    width: float = WIDTH
 
     def x(self, value: float) -> float:
         """Horizontal position."""
-        return LEFT + (WIDTH - LEFT - RIGHT) * (value / self.x_max if self.x_max > 0 else 0.0)
+        return LEFT + (self.width - LEFT - RIGHT) * (value / self.x_max if self.x_max > 0 else 0.0)
 
     def y(self, value: float) -> float:
         """Vertical position; larger values are higher up."""
@@ -89,7 +91,7 @@ def slots(run: Timeline) -> Markup | None:
         return None
     traces = sorted({e.trace for e in known})
     row, height = 20.0, TOP + 20.0 * len(traces) + BOTTOM
-    frame = Frame(max(run.finished_at.values()), 0.0, 1.0)
+    frame = Frame(max(run.finished_at.values()), 0.0, 1.0, WIDE)
     parts: list[Markup] = []
     for index, trace in enumerate(traces):
         y = TOP + row * index
@@ -110,7 +112,7 @@ def slots(run: Timeline) -> Markup | None:
             )
             parts.append(element("a", bar, href=f"#e-{e.id}"))
     parts += _time_axis(frame, height, "wall clock of the run, in seconds")
-    return drawing(WIDTH, height, "What each trace's slot did", parts)
+    return drawing(WIDE, height, "What each trace's slot did", parts)
 
 
 def _frame(points: Sequence[Point], baseline: float | None) -> Frame:
@@ -136,10 +138,11 @@ def _axes(frame: Frame, unit: str, metric: str) -> list[Markup]:
 
 
 def _time_axis(frame: Frame, height: float, unit: str) -> list[Markup]:
-    parts = [line(LEFT, height - BOTTOM, WIDTH - RIGHT, height - BOTTOM, class_="rule")]
-    for value in ticks(0, frame.x_max, 7):
+    right = frame.width - RIGHT
+    parts = [line(LEFT, height - BOTTOM, right, height - BOTTOM, class_="rule")]
+    for value in ticks(0, frame.x_max, 6):
         parts.append(text(frame.x(value), height - BOTTOM + 16, f"{value:g}", class_="tick middle"))
-    parts.append(text((LEFT + WIDTH - RIGHT) / 2, height - 6, unit, class_="axis middle"))
+    parts.append(text((LEFT + right) / 2, height - 6, unit, class_="axis middle"))
     return parts
 
 
