@@ -116,15 +116,20 @@ def slots(run: Timeline) -> Markup | None:
 
 
 def _frame(points: Sequence[Point], baseline: float | None) -> Frame:
-    """Room for everything that was accepted and the baseline; scores far outside are drawn at the border."""
-    accepted = [p.value for p in points if p.experiment.status == "accepted"] or [p.value for p in points]
-    shown = [*accepted, *([] if baseline is None else [baseline])]
+    """Room for what matters: scores far worse than baseline and best are drawn at the border, not made room for."""
+    accepted = [p for p in points if p.experiment.status == "accepted"] or list(points)
+    best = max(accepted, key=_utility).value
+    typical = sorted(abs(p.value - best) for p in accepted)[len(accepted) // 2]
+    reach = max(6 * abs(best - baseline) if baseline is not None else 0.0, 1.5 * typical)
+    near = [p.value for p in points if abs(p.value - best) <= reach]
+    shown = [best, *near, *([] if baseline is None else [baseline])]
     low, high = min(shown), max(shown)
-    span = high - low or abs(high) * 0.1 or 1.0
-    near = [p.value for p in points if low - 0.35 * span <= p.value <= high + 0.35 * span]
-    low, high = min([low, *near]), max([high, *near])
-    pad = 0.06 * (high - low or span)
+    pad = 0.07 * (high - low or abs(high) or 1.0)
     return Frame(max([p.x for p in points]) * 1.02 or 1.0, low - pad, high + pad)
+
+
+def _utility(p: Point) -> float:
+    return p.experiment.score.utility if p.experiment.score else float("-inf")
 
 
 def _axes(frame: Frame, unit: str, metric: str) -> list[Markup]:
