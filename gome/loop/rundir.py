@@ -16,7 +16,8 @@ class RunDir:
     """A run directory, locked by one live process at a time.
 
     Layout: `journal.jsonl` (the truth), `blobs/` (files by content hash), `data/` (views of the data, answers
-    included), `work/` (workspaces of the moment), `best/` (the result), `report.html`.
+    included), `work/` (workspaces of the moment), `best/` (the result), `report.html`, and `task/` when the run
+    began with a data file (the package made from it, written before the run is).
     """
 
     def __init__(self, root: Path) -> None:
@@ -42,7 +43,7 @@ class RunDir:
             )
         if self.root.exists() and not self.root.is_dir():
             raise ConfigError(f"{self.root} is not a directory: give another --run-dir")
-        if self.root.is_dir() and any(p.name != "lock" for p in self.root.iterdir()):
+        if self.root.is_dir() and any(p.name not in ("lock", "task") for p in self.root.iterdir()):
             raise ConfigError(f"{self.root} is not empty and no run directory: give another --run-dir")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
