@@ -37,7 +37,7 @@ def execute(run: Run, backend: Backend, *, medal: final.Medal = lambda _: None) 
         if run.state.final is None or final.pending_jobs(run):
             backend.open(run, profile)
             backend.search(run)
-            final.open_final(run)
+            final.open_final(run, environment)
             backend.evaluate(run, final.pending_jobs(run))
         final.choose(run)
         best = final.run_finally(run, environment, slots[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import fmean
 
-from dojo.environment import FINAL, Environment, resplit
+from dojo.environment import FINAL, SEARCH, Environment, resplit
 from dojo.errors import Failure
 from dojo.score import Score
 from dojo.slot import Slot
@@ -20,29 +20,44 @@ Medal = Callable[[Score], str | None]
 """Names the band of reference pipelines that a test score falls into, None where there is none."""
 
 
-def candidates(state: RunState, limit: int) -> tuple[str, ...]:
-    """Ids of the best different solutions, the baseline among them, best validation score first."""
-    baseline = state.baseline_experiment()
-    pool = [*state.ranked(), *([baseline] if baseline else [])]
+CLEARLY_WORSE = 0.95
+"""A solution that the best one beats on validation with this probability is no candidate: a re-split has more
+noise of its own than such a difference leaves room for."""
+
+
+def candidates(run: Run, env: Environment) -> tuple[str, ...]:
+    """Ids of the best different solutions, the baseline among them, best validation score first.
+
+    Those that are clearly worse than the best by the paired comparison on validation are left out.
+    """
+    baseline = run.state.baseline_experiment()
+    pool = [*run.state.ranked(), *([baseline] if baseline else [])]
     pool.sort(key=lambda e: -(e.score.utility if e.score else float("-inf")))
-    unique: dict[str | None, str] = {}
+    unique: dict[str, Experiment] = {}
     for experiment in pool:
-        unique.setdefault(experiment.submission, experiment.id)
-    return tuple(unique.values())[:limit]
+        if experiment.submission is not None:
+            unique.setdefault(experiment.submission, experiment)
+    kept: list[str] = []
+    best: bytes | None = None
+    for name, experiment in list(unique.items())[: run.config.final.candidates]:
+        submission = run.blobs.get(name)
+        best = submission if best is None else best
+        if env.compare(best, submission, view=SEARCH).p_better < CLEARLY_WORSE:
+            kept.append(experiment.id)
+    return tuple(kept)
 
 
-def open_final(run: Run) -> None:
+def open_final(run: Run, env: Environment) -> None:
     """End the search: fix the candidates."""
     if run.state.final is None:
         reason = run.search_over() or "stopped"
-        names = candidates(run.state, run.config.final.candidates)
-        run.commit([ev.FinalStarted(candidates=names, reason=reason)])
+        run.commit([ev.FinalStarted(candidates=candidates(run, env), reason=reason)])
 
 
 def pending_jobs(run: Run) -> list[FinalAssignment]:
-    """Runs on re-splits that are still to be done; none when there is nothing to choose between."""
+    """Runs on re-splits that are still to be done. A single candidate has them too: they show its optimism."""
     final = run.state.final
-    if final is None or len(final.candidates) < 2 or run.state.chosen:
+    if final is None or run.state.chosen:
         return []
     jobs = []
     for index in range(run.config.final.resplits):
