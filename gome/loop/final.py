@@ -14,7 +14,6 @@ from gome.loop.assignment import FinalAssignment
 from gome.loop.blobs import content_hash
 from gome.loop.experiment import Costs, Experiment
 from gome.loop.run import Run
-from gome.loop.state import RunState
 
 Medal = Callable[[Score], str | None]
 """Names the band of reference pipelines that a test score falls into, None where there is none."""
