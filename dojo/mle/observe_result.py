@@ -301,11 +301,17 @@ def probability_facts(notes: Notes, oof: Oof, hit: NDArray[np.bool_]) -> None:
         "overconfidence", over, f"mean confidence {confidence.mean():.3f} against accuracy {hit.mean():.3f}"
     )
     order = np.array_split(np.argsort(p, kind="stable"), 10)
-    ece = float(sum(len(i) * abs(float(p[i].mean()) - float(y[i].mean())) for i in order if len(i)) / len(p))
+    # A rate of n rows differs from a right prediction by chance; that mean absolute deviation is taken off.
+    ece = 0.0
+    for rows in order:
+        if len(rows):
+            mean, rate = float(p[rows].mean()), float(y[rows].mean())
+            chance = np.sqrt(2.0 / np.pi * max(mean * (1.0 - mean), 0.0) / len(rows))
+            ece += len(rows) / len(p) * max(0.0, abs(mean - rate) - float(chance))
     notes.add(
         "calibration_error",
         ece,
-        f"predicted and observed rates differ by {ece:.3f} on average (10 equal bins)",
+        f"predicted and observed rates differ by {ece:.3f} on average beyond chance",
     )
     slope = calibration_slope(p, y)
     told = "too bold" if slope < 1 else "too timid"

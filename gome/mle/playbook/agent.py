@@ -145,7 +145,7 @@ def proposal_of(ctx: StepContext, candidate: Candidate, avoided: Sequence[object
         step_size=candidate.step,
         edit={"changes": dict(candidate.changes), "origin": candidate.origin},
         edit_key=candidate.key,
-        citations=(*candidate.citations, *avoided),  # type: ignore[arg-type]
+        citations=(*candidate.citations, *avoided),
     )
 
 

@@ -70,7 +70,7 @@ def recalled(ctx: StepContext, situation: Situation) -> list[Candidate]:
                 expected=expected,
                 confidence=0.3 + 0.6 * sure * near,
                 origin=f"memory:{entry.id}",
-                citations=(Citation(entry=entry.id, trace=entry.trace, use=use),),  # type: ignore[arg-type]
+                citations=(Citation(entry=entry.id, trace=entry.trace, use=use),),
             )
         )
     found.sort(key=lambda c: -c.expected)

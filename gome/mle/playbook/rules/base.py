@@ -279,6 +279,6 @@ def classifier(situation: Situation) -> bool:
 
 
 def noisy(situation: Situation) -> bool:
-    """Most of the target's variance is out of reach so far, or the table is small."""
-    seen = [situation.number(n) for n in ("r2", "brier_skill")]
-    return any(v is not None and v < 0.35 for v in seen) or (situation.number("rows") or 1e9) < 3000
+    """Most of what there is to explain was out of reach of the parent."""
+    seen = [situation.number(n) for n in ("r2", "brier_skill", "accuracy_lift")]
+    return any(v is not None and v < 0.35 for v in seen)
