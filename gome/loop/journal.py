@@ -225,22 +225,22 @@ def read_tail(path: Path, offset: int = 0, seq: int = 0) -> tuple[list[Record], 
 def canonical(records: Iterator[Record] | Sequence[Record]) -> list[dict[str, Any]]:
     """The committed history without clock readings: what two equal lock-step runs have in common.
 
-    Answers of language models of one round may come in any order between traces; they are put in the order
-    of their experiments.
+    Answers of language models come in any order between the traces of a round; each is put before the commit of
+    its experiment, those of experiments that are not committed at the end.
     """
     history: list[dict[str, Any]] = []
-    pending: list[dict[str, Any]] = []
+    answers: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         if record.event.type in VOLATILE_EVENTS:
             continue
         body = _strip(record.event.model_dump(mode="json"))
         if body["type"] == "llm.answered":
-            pending.append(body)
+            answers.setdefault(body["experiment"], []).append(body)
             continue
-        history += sorted(pending, key=lambda b: b["experiment"])
-        pending = []
+        if body["type"] == "experiment.finished":
+            history += answers.pop(body["experiment"]["id"], [])
         history.append(body)
-    return history + sorted(pending, key=lambda b: b["experiment"])
+    return history + [body for name in sorted(answers) for body in answers[name]]
 
 
 def _strip(value: Any) -> Any:
