@@ -257,7 +257,7 @@ def _value(raw: str) -> Any:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    known = list(known)
+    known = list(dict.fromkeys(known))
     near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
     if near:
         return f"; did you mean {' or '.join(near)}?"
