@@ -66,6 +66,6 @@ def open_sandbox(
     Raises:
         SandboxUnavailable: the confinement asked for cannot be had here; the message says what to do.
     """
-    from dojo.sandbox import factory
+    from dojo.sandbox.factory import build
 
-    return factory.build(kind, scratch, preload)
+    return build(kind, scratch, preload)

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import dojo
 from dojo.errors import SandboxUnavailable, boundary
-from dojo.sandbox import cgroups, channel
+from dojo.sandbox import cgroups, channel, procfs
 from dojo.sandbox.base import ExecResult, Job
 from dojo.sandbox.layout import INSIDE_UID, Layout, base_env, check_job
 from dojo.sandbox.outcome import classify
@@ -63,6 +63,8 @@ class BubblewrapSandbox:
         try:
             if use_cgroups:
                 self._hierarchies = cgroups.find()
+            if self._hierarchies is None and os.geteuid() == 0:
+                raise SandboxUnavailable(cgroups.NEEDED_BY_ROOT)
             result = self.exec(Job(argv=("true",), cwd="/"))
             if not result.ok:
                 raise SandboxUnavailable(f"bubblewrap does not work here: {result.stderr.strip()}")
@@ -129,10 +131,13 @@ class BubblewrapSandbox:
         init = _Init(status_read)
         limits = job.limits
         watchdog = None if group is not None else Watchdog(lambda: init.pid(), limits)
-        verdict = streams.watch(sock.fileno(), begun + limits.wall_s, watchdog)
+        verdict = streams.watch((sock.fileno(),), begun + limits.wall_s, watchdog)
+        killed_cpu_s = 0.0
         if verdict != "done":
+            # Killed with their process 1, these are never waited for; so their time is read before.
+            killed_cpu_s = sum(map(procfs.cpu_s, procfs.descendants(init.pid() or 0)))
             init.kill()
-            if streams.watch(sock.fileno(), time.monotonic() + _KILL_S) != "done":
+            if streams.watch((sock.fileno(),), time.monotonic() + _KILL_S) != "done":
                 raise SandboxUnavailable("a job cannot be killed")
         try:
             report = channel.receive(sock)[0]  # sent when every process of the box has been waited for
@@ -148,12 +153,12 @@ class BubblewrapSandbox:
         peak = group.peak_mb() if group is not None else watchdog.peak_mb if watchdog else 0.0
         result = classify(
             verdict=verdict,
-            status=status if verdict == "done" else None,
+            status=status,
             streams=streams,
             oom_kills=group.oom_kills() if group is not None else 0,
             disk_full=stage.full(),
             wall_s=wall_s,
-            cpu_s=report["cpu_s"],
+            cpu_s=report["cpu_s"] + killed_cpu_s,
             peak_mb=peak or report["peak_mb"],
             warm=False,
         )
@@ -198,8 +203,7 @@ class BubblewrapSandbox:
         places = [("tmp", "/tmp"), ("shm", "/dev/shm"), *writable]
         rlimits = resource_limits(limits)
         if group is None:
-            if os.geteuid() != 0:
-                rlimits["RLIMIT_NPROC"] = limits.processes + 2
+            rlimits["RLIMIT_NPROC"] = limits.processes + 2
             if not job.devices:  # CUDA reserves more address space than there is memory
                 rlimits["RLIMIT_AS"] = limits.memory_mb << 20
         return {

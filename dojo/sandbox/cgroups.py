@@ -6,9 +6,11 @@ resource limits and a watchdog. Kernel documentation: admin-guide/cgroup-v1 and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +105,13 @@ class Group:
         text = _read(self.memory / name).strip()
         return int(text) / (1 << 20) if text.isdigit() else 0.0
 
+    def end(self) -> None:
+        """Forbid new tasks and kill those there are; the caller waits for them to be gone."""
+        _write(self.pids / "pids.max", "0")
+        for pid in _read(self.pids / "cgroup.procs").split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
     def remove(self) -> bool:
         """Remove the group; False while a process is still in it."""
         gone = True
@@ -130,6 +139,13 @@ def find() -> Hierarchies | None:
             return made
         release(made)
     return None
+
+
+NEEDED_BY_ROOT = (
+    "as root the number of processes can only be bounded by control groups, and none can be made here: "
+    "run as an ordinary user, or make the memory and pids control groups writable"
+)
+"""The kernel exempts root from RLIMIT_NPROC, and a watchdog is too slow for a fork bomb."""
 
 
 def release(where: Hierarchies) -> bool:

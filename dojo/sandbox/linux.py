@@ -142,7 +142,7 @@ def write_file(path: str, text: str) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
-    """Mount a file system, or change a mount point (see mount(2))."""
+    """Mount a file system, or change a mount point ."""
     result = _libc.mount(
         source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode() or None
     )
@@ -155,7 +155,7 @@ def unmount(target: str) -> None:
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
-    """Swap the root of this mount namespace (see pivot_root(2))."""
+    """Swap the root of this mount namespace."""
     _syscall("pivot_root", _NR_PIVOT_ROOT, new_root.encode(), put_old.encode())
 
 

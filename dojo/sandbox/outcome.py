@@ -39,7 +39,7 @@ def classify(
         warm: whether the program ran in a forked interpreter.
     """
     exit_code = signal_number = None
-    if status is not None:
+    if status is not None and verdict == "done":  # otherwise it is our own signal
         if status & 0x7F:
             signal_number = status & 0x7F
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from typing import Any, Self
 
 import dojo
 from dojo.errors import SandboxUnavailable, boundary
-from dojo.sandbox import channel
+from dojo.sandbox import cgroups, channel, procfs
 from dojo.sandbox.base import ExecResult, Job
 from dojo.sandbox.layout import base_env, check_job
 from dojo.sandbox.outcome import classify
@@ -34,8 +35,8 @@ class ProcessSandbox:
     It does **not** protect from a program that means harm. Such a program can read every file the user can
     read (answers, keys, the home directory, other workspaces), write every file the user can write (its
     read-only mounts too), use the network, look at and kill the user's other processes, and end the process
-    that watches it. Limits are measured about 20 times a second, not enforced by the kernel, so that a fast
-    program can overshoot them.
+    that watches it. The disk limit (without control groups: that on memory too) is measured about 20 times a
+    second, not enforced by the kernel, so that a fast program can overshoot it.
 
     It does protect from accidents: the environment is not inherited, wall time, memory, tasks, bytes and
     inodes are bounded, output is bounded, and whatever the program started is killed when it ends.
@@ -47,7 +48,8 @@ class ProcessSandbox:
         scratch: a directory of the host; each job gets a private temporary directory in it.
 
     Raises:
-        SandboxUnavailable: not Linux, or `scratch` cannot be used.
+        SandboxUnavailable: not Linux, root without control groups (a fork bomb could not be bounded), or
+            `scratch` cannot be used.
     """
 
     name = "process"
@@ -57,6 +59,10 @@ class ProcessSandbox:
         if sys.platform != "linux":
             raise SandboxUnavailable("the process sandbox needs Linux")
         self._closed = False
+        self._count = itertools.count(1)
+        self._hierarchies = cgroups.find()
+        if self._hierarchies is None and os.geteuid() == 0:
+            raise SandboxUnavailable(cgroups.NEEDED_BY_ROOT)
         with boundary(SandboxUnavailable, f"cannot use {scratch}"):
             scratch.mkdir(parents=True, exist_ok=True)
             self._private = Path(tempfile.mkdtemp(prefix="process-", dir=scratch)).resolve()
@@ -82,28 +88,42 @@ class ProcessSandbox:
             stack.callback(shutil.rmtree, temporary, ignore_errors=True)
             streams = Streams(job.limits.output_kb)
             stack.callback(streams.close)
+            group: cgroups.Group | None = None
+            if self._hierarchies is not None:
+                group = cgroups.Group.of(self._hierarchies, f"job{next(self._count)}")
+                group.create()
+                stack.callback(group.remove)
+                group.limit(job.limits.memory_mb, job.limits.processes)
             sock = self._launch(stack)
             try:
-                channel.send(sock, _message(job, temporary), tuple(streams.write_ends))
+                channel.send(sock, _message(job, temporary, group), tuple(streams.write_ends))
                 streams.close_write_ends()
                 pid = int(channel.receive(sock)[0]["pid"])
-                return self._wait(job, streams, sock, pid, temporary)
+                return self._wait(job, streams, sock, pid, temporary, group)
             except (channel.ChannelClosed, TimeoutError) as exc:
                 raise SandboxUnavailable(f"the launcher died: {exc}") from exc
 
-    def _wait(self, job: Job, streams: Streams, sock: socket.socket, pid: int, temporary: Path) -> ExecResult:
+    def _wait(
+        self,
+        job: Job,
+        streams: Streams,
+        sock: socket.socket,
+        pid: int,
+        temporary: Path,
+        group: cgroups.Group | None,
+    ) -> ExecResult:
         places = [temporary, *(m.source for m in job.mounts if m.writable)]
         # The launcher's children are the tree: it adopts whatever leaves the command.
         tree = Watchdog(lambda: _parent(pid), job.limits)
 
         def watchdog() -> Verdict | None:
-            return tree() or ("over_quota" if _over_quota(places, job) else None)
+            return (tree() if group is None else None) or ("over_quota" if _over_quota(places, job) else None)
 
         begun = time.monotonic()
-        verdict = streams.watch(sock.fileno(), begun + job.limits.wall_s, watchdog)
+        verdict = streams.watch((sock.fileno(),), begun + job.limits.wall_s, watchdog)
         if verdict != "done":
             channel.send(sock, {"stop": True})
-            if streams.watch(sock.fileno(), time.monotonic() + _KILL_S) != "done":
+            if streams.watch((sock.fileno(),), time.monotonic() + _KILL_S) != "done":
                 raise SandboxUnavailable("a job cannot be killed")
         report = channel.receive(sock)[0]
         streams.drain()
@@ -114,11 +134,11 @@ class ProcessSandbox:
             verdict=verdict,
             status=report["status"],
             streams=streams,
-            oom_kills=0,
+            oom_kills=group.oom_kills() if group is not None else 0,
             disk_full=False,
             wall_s=wall_s,
             cpu_s=report["cpu_s"],
-            peak_mb=max(tree.peak_mb, report["peak_mb"]),
+            peak_mb=max(tree.peak_mb, group.peak_mb() if group is not None else report["peak_mb"]),
             warm=False,
         )
 
@@ -144,19 +164,22 @@ class ProcessSandbox:
         return ours
 
     def close(self) -> None:
-        """Remove own files. Safe to call twice."""
+        """Remove control groups and own files. Safe to call twice."""
         self._closed = True
+        if self._hierarchies is not None:
+            cgroups.release(self._hierarchies)
+            self._hierarchies = None
         shutil.rmtree(self._private, ignore_errors=True)
 
 
-def _message(job: Job, temporary: Path) -> dict[str, Any]:
+def _message(job: Job, temporary: Path, group: cgroups.Group | None) -> dict[str, Any]:
     paths = {m.target: str(m.source.resolve()) for m in job.mounts}
-    rlimits = {
-        **resource_limits(job.limits),
-        "RLIMIT_AS": 0 if job.devices else job.limits.memory_mb << 20,
-    }
-    if job.devices:
-        del rlimits["RLIMIT_AS"]
+    rlimits = resource_limits(job.limits)
+    if group is None:
+        # The kernel counts every task of the user here, not only this job's.
+        rlimits["RLIMIT_NPROC"] = procfs.tasks_of_user(os.getuid()) + job.limits.processes
+        if not job.devices:
+            rlimits["RLIMIT_AS"] = job.limits.memory_mb << 20
     env = {**base_env(), **job.env}
     env = {name: _translate(value, paths) for name, value in env.items()}
     env |= {name: str(temporary) for name in ("HOME", "TMPDIR") if name not in job.env}
@@ -166,6 +189,7 @@ def _message(job: Job, temporary: Path) -> dict[str, Any]:
         "env": env,
         "cwd": str(temporary) if cwd == "/work" else cwd,
         "rlimits": rlimits,
+        "group": group and group.as_list(),
     }
 
 

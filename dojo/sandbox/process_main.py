@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
             _become(job, fds)
         channel.close_all(fds)
         channel.send(sock, {"pid": child})
-        status = _wait(child, sock)
+        status = _wait(child, sock, job["group"])
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = usage.ru_utime + usage.ru_stime
         channel.send(sock, {"status": status, "cpu_s": cpu_s, "peak_mb": usage.ru_maxrss / 1024})
@@ -40,7 +40,11 @@ def main(argv: list[str]) -> None:
 
 
 def _become(job: dict[str, Any], fds: list[int]) -> None:
+    from dojo.sandbox import cgroups
+
     os.setsid()
+    if job["group"]:
+        cgroups.Group.from_list(job["group"]).enter()
     for fd, number in zip(fds, (1, 2), strict=True):
         os.dup2(fd, number)
     os.closerange(3, 1 << 16)
@@ -57,9 +61,10 @@ def _become(job: dict[str, Any], fds: list[int]) -> None:
     os._exit(127)
 
 
-def _wait(child: int, sock: socket.socket) -> int | None:
+def _wait(child: int, sock: socket.socket, group: list[str] | None) -> int | None:
     """Reap until the command has ended or the caller has; then kill the rest."""
-    from dojo.sandbox.watchdog import descendants
+    from dojo.sandbox.cgroups import Group
+    from dojo.sandbox.procfs import descendants
 
     poll = select.poll()
     poll.register(sock, select.POLLIN)
@@ -68,6 +73,8 @@ def _wait(child: int, sock: socket.socket) -> int | None:
     while status is None and sock.fileno() not in dict(poll.poll(200)):
         status = _reap(child, status)
     while True:
+        if group:
+            Group.from_list(group).end()
         # Stopped first, so that a tree that forks all the time does not outrun the killing.
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in descendants(os.getpid()):

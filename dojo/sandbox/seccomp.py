@@ -41,10 +41,18 @@ _DENIED = {
 _AUDIT_ARCH = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 _SOCKET = {"x86_64": 41, "aarch64": 198}
 _PRLIMIT = {"x86_64": 302, "aarch64": 261}
+_PRCTL = {"x86_64": 157, "aarch64": 167}
+_PR_SET_PDEATHSIG = 1
 
 
-def filter_program(machine: str = "") -> bytes:
-    """The filter for a machine type (default: this one), as 8-byte instructions; empty if it is not known."""
+def filter_program(machine: str = "", *, keep_parent_signal: bool = False) -> bytes:
+    """The filter for a machine type (default: this one), as 8-byte instructions; empty if it is not known.
+
+    Args:
+        machine: as `platform.machine` says it.
+        keep_parent_signal: also refuse to change the parent-death signal, for a program that is itself
+            process 1 of its box and would otherwise outlive the harness.
+    """
     machine = machine or platform.machine()
     if machine not in _DENIED:
         return b""
@@ -63,6 +71,9 @@ def filter_program(machine: str = "") -> bytes:
     code += [_op(_JEQ, _SOCKET[machine], 0, families + 2), _op(_LD_WORD, _ARG0)]
     code += [_op(_JEQ, family, families - i, 0) for i, family in enumerate(_SOCKET_FAMILIES)]
     code += [_op(_RETURN, _ERRNO | errno.EAFNOSUPPORT)]
+    if keep_parent_signal:
+        code += [_op(_JEQ, _PRCTL[machine], 0, 4), _op(_LD_WORD, _ARG0), _op(_JEQ, _PR_SET_PDEATHSIG, 0, 1)]
+        code += [_op(_RETURN, refuse), _op(_RETURN, _ALLOW)]
     code += [_op(_JEQ, _PRLIMIT[machine], 0, 3), _op(_LD_WORD, _ARG0), _op(_JEQ, 0, 1, 0)]
     code += [_op(_RETURN, refuse), _op(_RETURN, _ALLOW)]
     return b"".join(code)

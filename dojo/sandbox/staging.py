@@ -35,10 +35,12 @@ class Stage:
     Args:
         root_fd: directory descriptor of the quota file system; closed by `close`.
         job: whose mounts are meant.
+        cpu_s_before: CPU seconds the process had used before it was given the job.
     """
 
     root_fd: int
     job: Job
+    cpu_s_before: float = 0.0
     _filled: dict[int, dict[str, _Mark]] = field(default_factory=dict)
 
     def _writable(self) -> list[tuple[int, Mount]]:

@@ -70,15 +70,17 @@ class Streams:
             os.close(self._readers.popitem()[0])
 
     def watch(
-        self, done_fd: int, deadline: float, watchdog: Callable[[], Verdict | None] | None = None
+        self,
+        done_fds: tuple[int, ...],
+        deadline: float,
+        watchdog: Callable[[], Verdict | None] | None = None,
     ) -> Verdict:
-        """Read until `done_fd` is readable, the deadline (of `time.monotonic`) has passed, or the watchdog bites.
+        """Read until one of `done_fds` is readable or closed, or the deadline has passed, or the watchdog bites.
 
-        The watchdog is asked about 20 times a second.
+        The deadline is a time of `time.monotonic`; the watchdog is asked about 20 times a second.
         """
         poll = select.poll()
-        poll.register(done_fd, select.POLLIN)
-        for fd in self._readers:
+        for fd in (*done_fds, *self._readers):
             poll.register(fd, select.POLLIN)
         next_look = time.monotonic() + _WATCH_EVERY_S
         while True:
@@ -93,9 +95,9 @@ class Streams:
             until = deadline if watchdog is None else min(deadline, next_look)
             events = poll.poll(max(0.0, until - now) * 1000 + 1)
             for fd, _ in events:
-                if fd != done_fd and not self._read(fd):
+                if fd not in done_fds and not self._read(fd):
                     poll.unregister(fd)
-            if any(fd == done_fd for fd, _ in events):
+            if any(fd in done_fds for fd, _ in events):
                 return "done"
 
     def drain(self) -> None:
@@ -114,8 +116,5 @@ class Streams:
             del self._readers[fd]
             os.close(fd)
             return False
-        self._readers_feed(fd, data)
-        return True
-
-    def _readers_feed(self, fd: int, data: bytes) -> None:
         self._readers[fd].feed(data)
+        return True

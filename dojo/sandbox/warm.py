@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import select
 import shutil
@@ -16,18 +17,18 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import dojo
 from dojo.errors import SandboxUnavailable, boundary
-from dojo.sandbox import cgroups, channel, linux
+from dojo.sandbox import cgroups, channel, linux, procfs, runner
 from dojo.sandbox.base import ExecResult, Job
 from dojo.sandbox.imports import can_fork
 from dojo.sandbox.layout import INSIDE_UID, Layout, base_env, check_job
 from dojo.sandbox.outcome import classify
 from dojo.sandbox.seccomp import filter_program
 from dojo.sandbox.staging import Stage, mounts_for_box, resource_limits
-from dojo.sandbox.streams import Streams, Verdict
+from dojo.sandbox.streams import Streams
 from dojo.sandbox.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _log = logging.getLogger(__name__)
 _START_S = 180.0
 _REPLY_S = 30.0
 _STOP_S = 1.0
+_MAX_DYING = 4
 _KILL_S = 30.0
 _WARM_ENV = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """Arrow's allocator would start a thread when it is loaded; a process with threads must not fork."""
@@ -47,11 +49,20 @@ _HOW_TO_ALLOW = (
 
 @dataclass
 class _Box:
-    """A box handed over by the zygote: the socket to its process 1, and a pidfd for it."""
+    """A box handed over by the zygote.
+
+    Attributes:
+        pid: of its process 1, on the host.
+        sock: socket to that process.
+        pidfd: for that process; readable when nothing of the box is left.
+        status_fd: pipe on which the zygote tells its wait status.
+        group: its control group, if there are any.
+    """
 
     pid: int
     sock: socket.socket
     pidfd: int
+    status_fd: int
     group: cgroups.Group | None
 
     def kill(self) -> None:
@@ -59,13 +70,14 @@ class _Box:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
-    def close(self) -> None:
-        self.kill()
-        self.sock.close()
-        _readable(self.pidfd, _KILL_S)
-        os.close(self.pidfd)
+    def gone(self, timeout_s: float) -> bool:
+        """Wait until nothing of the killed box is left, then release what belongs to it."""
+        if not _readable(self.pidfd, timeout_s):
+            return False
+        channel.close_all((self.pidfd, self.status_fd))
         if self.group is not None:
             self.group.remove()
+        return True
 
 
 class _BoxLost(SandboxUnavailable):
@@ -103,6 +115,7 @@ class WarmSandbox:
         self._control: socket.socket | None = None
         self._hierarchies: cgroups.Hierarchies | None = None
         self._closed = False
+        self._dying: list[_Box] = []
         with boundary(SandboxUnavailable, f"cannot use {scratch}"):
             scratch.mkdir(parents=True, exist_ok=True)
             self._private = Path(tempfile.mkdtemp(prefix="warm-", dir=scratch)).resolve()
@@ -111,6 +124,8 @@ class WarmSandbox:
         try:
             if use_cgroups:
                 self._hierarchies = cgroups.find()
+            if self._hierarchies is None and os.geteuid() == 0:
+                raise SandboxUnavailable(cgroups.NEEDED_BY_ROOT)
             with self._lock:
                 self._start()
             self._prove()
@@ -159,7 +174,7 @@ class WarmSandbox:
                 "layout": self._layout.as_dict(),
                 "inside_uid": INSIDE_UID,
                 "cgroups": self._hierarchies and self._hierarchies.as_list(),
-                "seccomp": filter_program().hex(),
+                "seccomp": filter_program(keep_parent_signal=True).hex(),
             }
             ours.settimeout(_START_S)
             try:
@@ -208,7 +223,7 @@ class WarmSandbox:
         group = cgroups.Group.of(self._hierarchies, reply["group"]) if self._hierarchies else None
         sock = socket.socket(fileno=fds[0])
         sock.settimeout(_REPLY_S)
-        return _Box(int(reply["pid"]), sock, fds[1], group)
+        return _Box(int(reply["pid"]), sock, fds[1], fds[2], group)
 
     def _prove(self) -> None:
         """Build one box to its end, so that a kernel that refuses says so now."""
@@ -218,7 +233,30 @@ class WarmSandbox:
         except _BoxLost as exc:
             raise SandboxUnavailable(f"{exc}; {_HOW_TO_ALLOW}") from exc
         finally:
-            box.close()
+            self._let_go(box)
+
+    def _let_go(self, box: _Box) -> None:
+        """Kill a box and keep it on the list of the dying until the kernel has taken it apart.
+
+        A process that has been sent SIGKILL runs no instruction of its program any more; what remains is the
+        kernel's work, which need not be waited for.
+        """
+        box.kill()
+        box.sock.close()
+        with self._lock:
+            self._dying.append(box)
+        self._bury(_MAX_DYING)
+
+    def _bury(self, at_most: int) -> None:
+        """Release the boxes that are gone; wait for the oldest while more than `at_most` are not."""
+        with self._lock:
+            self._dying = [box for box in self._dying if not box.gone(0.0)]
+            late, self._dying = self._dying[: -at_most or None], self._dying[-at_most:] if at_most else []
+            if len(late) + len(self._dying) <= at_most:
+                late, self._dying = [], late + self._dying
+        for box in late:
+            if not box.gone(_KILL_S):
+                raise SandboxUnavailable(f"the processes of box {box.pid} cannot be killed")
 
     # -- one job ------------------------------------------------------------------------------------------
 
@@ -246,12 +284,11 @@ class WarmSandbox:
     def _exec_once(self, job: Job, *, forked: bool) -> ExecResult:
         with boundary(SandboxUnavailable, "the warm sandbox failed"), contextlib.ExitStack() as stack:
             box = self._lease()
-            stack.callback(box.close)
+            stack.callback(self._let_go, box)
             streams = Streams(job.limits.output_kb)
             stack.callback(streams.close)
             if box.group is not None:
-                # Process 1 of the box is a task too, and not the job's.
-                box.group.limit(job.limits.memory_mb, job.limits.processes + 1)
+                box.group.limit(job.limits.memory_mb, job.limits.processes)
             stage = self._hand_job(box, job, forked=forked, fds=tuple(streams.write_ends))
             stack.callback(stage.close)
             streams.close_write_ends()
@@ -259,23 +296,37 @@ class WarmSandbox:
             started = time.monotonic()
             channel.send(box.sock, {"go": True})
             watchdog = None if box.group is not None else Watchdog(lambda: box.pid, job.limits)
-            verdict = streams.watch(box.sock.fileno(), started + job.limits.wall_s, watchdog)
-            report = self._end_job(box, streams, verdict)
+            deadline = started + job.limits.wall_s
+            verdict = streams.watch((box.sock.fileno(), box.status_fd), deadline, watchdog)
+            report = _early_report(box.sock)
+            if verdict == "done" and report is None:
+                verdict = streams.watch((box.status_fd,), deadline, watchdog)
+            killed_cpu_s = 0.0
+            if verdict != "done":
+                # Killed with their process 1, these are never waited for; so their time is read before.
+                killed_cpu_s = sum(map(procfs.cpu_s, procfs.descendants(box.pid)))
+            box.kill()
+            if report is None:
+                if streams.watch((box.status_fd,), time.monotonic() + _KILL_S) != "done":
+                    raise SandboxUnavailable(f"the processes of box {box.pid} cannot be killed")
+                report = _parse_report(os.read(box.status_fd, 64))
+            streams.drain()
             wall_s = time.monotonic() - started
             oom_kills = box.group.oom_kills() if box.group is not None else 0
-            if report is None and verdict == "done" and not oom_kills:
-                raise _BoxLost("its first process died")
-            report = report or {}
+            if report is None:
+                raise _BoxLost("the warm process died")
+            status, cpu_s, peak_mb = report
+            cpu_s = max(0.0, cpu_s - stage.cpu_s_before) + killed_cpu_s
             peak = box.group.peak_mb() if box.group is not None else watchdog.peak_mb if watchdog else 0.0
             result = classify(
                 verdict=verdict,
-                status=report.get("status"),
+                status=status,
                 streams=streams,
                 oom_kills=oom_kills,
                 disk_full=stage.full(),
                 wall_s=wall_s,
-                cpu_s=report.get("cpu_s", 0.0),
-                peak_mb=peak or report.get("peak_mb", 0.0),
+                cpu_s=cpu_s,
+                peak_mb=peak or peak_mb,
                 warm=forked,
             )
             if not stage.collect() and result.ok:
@@ -286,8 +337,8 @@ class WarmSandbox:
         """Send the job, wait until the box is built; nothing of the program runs yet."""
         limits = job.limits
         rlimits = resource_limits(limits)
-        if self._hierarchies is None and os.geteuid() != 0:
-            rlimits["RLIMIT_NPROC"] = limits.processes + 1
+        if self._hierarchies is None:
+            rlimits["RLIMIT_NPROC"] = limits.processes
         message = {
             "mounts": mounts_for_box(job),
             "disk_mb": limits.disk_mb,
@@ -308,30 +359,15 @@ class WarmSandbox:
         if "error" in reply or not received:
             channel.close_all(received)
             raise _BoxLost(str(reply.get("error", "no answer")))
-        return Stage(received[0], job)
-
-    def _end_job(self, box: _Box, streams: Streams, verdict: Verdict) -> dict[str, Any] | None:
-        """End everything in the box; returns process 1's report, None if it gave none."""
-        if verdict != "done":
-            # Process 1 kills and reaps the rest, so that its CPU time is known; if it cannot, it is killed.
-            with contextlib.suppress(channel.ChannelClosed, OSError):
-                channel.send(box.sock, {"stop": True})
-            streams.watch(box.sock.fileno(), time.monotonic() + _STOP_S)
-        report: dict[str, Any] | None = None
-        if _readable(box.sock.fileno(), 0.0):
-            with contextlib.suppress(channel.ChannelClosed, TimeoutError):
-                report = channel.receive(box.sock)[0]
-        box.kill()
-        if streams.watch(box.pidfd, time.monotonic() + _KILL_S) != "done":
-            raise SandboxUnavailable(f"the processes of box {box.pid} cannot be killed")
-        streams.drain()
-        return report
+        return Stage(received[0], job, cpu_s_before=float(reply.get("cpu_s", 0.0)))
 
     def close(self) -> None:
         """End the warm process with everything it started, remove control groups and own files."""
         with self._lock:
             self._closed = True
             self._end()
+        self._bury(0)
+        with self._lock:
             if self._hierarchies is not None:
                 deadline = time.monotonic() + _STOP_S
                 while not cgroups.release(self._hierarchies) and time.monotonic() < deadline:
@@ -344,6 +380,24 @@ def _arguments(job: Job) -> list[str]:
     """The arguments after the script's path in `argv`."""
     assert job.python_script is not None
     return list(job.argv[job.argv.index(job.python_script) + 1 :])
+
+
+def _early_report(sock: socket.socket) -> tuple[int, float, float] | None:
+    """What the program's process said of its own end, if it did; anything else there is ignored."""
+    sock.setblocking(False)
+    try:
+        return _parse_report(sock.recv(64))
+    except (BlockingIOError, ConnectionResetError):
+        return None
+
+
+def _parse_report(data: bytes) -> tuple[int, float, float] | None:
+    if len(data) != runner.REPORT.size:
+        return None
+    status, cpu_s, peak_mb = runner.REPORT.unpack(data)
+    if not (math.isfinite(cpu_s) and math.isfinite(peak_mb) and 0 <= status < 1 << 16):
+        return None
+    return status, max(0.0, cpu_s), max(0.0, peak_mb)
 
 
 def _readable(fd: int, timeout_s: float) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
+from dojo.sandbox import procfs
 from dojo.sandbox.base import Limits
 from dojo.sandbox.streams import Verdict
 
@@ -32,54 +31,12 @@ class Watchdog:
         root = self._root()
         if root is None:
             return None
-        pids = descendants(root)
-        tasks = sum(_tasks(pid) for pid in pids)
-        memory = sum(_memory_mb(pid) for pid in pids)
+        pids = procfs.descendants(root)
+        tasks = sum(procfs.tasks(pid) for pid in pids)
+        memory = sum(procfs.memory_mb(pid) for pid in pids)
         self.peak_mb = max(self.peak_mb, memory)
         if memory > self._limits.memory_mb:
             return "out_of_memory"
         if tasks > self._limits.processes:
             return "too_many_tasks"
         return None
-
-
-def descendants(root: int) -> list[int]:
-    """All living descendants of `root`, without `root` itself."""
-    children: dict[int, list[int]] = {}
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            # The command name may hold anything; the fields after its last parenthesis do not.
-            fields = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found: list[int] = []
-    todo = [root]
-    while todo:
-        below = children.get(todo.pop(), [])
-        found += below
-        todo += below
-    return found
-
-
-def _tasks(pid: int) -> int:
-    try:
-        return len(list(Path(f"/proc/{pid}/task").iterdir()))
-    except OSError:
-        return 0
-
-
-def _memory_mb(pid: int) -> float:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)

@@ -4,12 +4,16 @@ Started by `zygote_main.py` with a clean environment, outside any namespace. Sta
 runs candidate code and calls no BLAS or OpenMP routine, so its children inherit one thread and no secret. It
 keeps a few boxes ready, each used for one job:
 
-    zygote ── fork into new user, pid, mount, net, ipc, uts and cgroup namespaces ──> init (process 1)
-    init builds the root (`dojo.sandbox.box`) and forks ──> runner: no capabilities, waits for its job
+    zygote ── fork into new user, pid, mount, net, ipc, uts and cgroup namespaces ──> the box's process 1
 
-The caller asks for a box and gets a socket to its init and a pidfd; from there on the zygote takes no part.
-When the control socket closes, or the parent process is gone, the zygote ends and the kernel kills every
-init with it (parent-death signal), and with each init its whole pid namespace.
+Process 1 builds its root (`dojo.sandbox.box`), waits for its job, mounts the job's directories, gives up all
+rights and becomes the candidate program. The zygote waits for it and tells the caller its status. One process
+a box, because with hundreds of libraries mapped each fork and each exit costs milliseconds; the price is that
+the program is process 1 of its pid namespace, where the kernel drops signals it sends to itself (abort() ends
+as SIGSEGV) and nobody reaps its orphans before it ends.
+
+When the control socket closes, or the parent process is gone, the zygote ends and the kernel kills every box
+with it (parent-death signal), and with each process 1 its whole pid namespace.
 """
 
 from __future__ import annotations
@@ -23,7 +27,6 @@ import resource
 import select
 import signal
 import socket
-import sys
 from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -35,6 +38,7 @@ class _Spare(NamedTuple):
     pid: int
     pidfd: int
     sock: socket.socket
+    status_read: int
     group: str
 
 
@@ -55,6 +59,7 @@ class _Zygote:
         self.parent = os.getppid()
         self.count = 0
         self.spares: deque[_Spare] = deque()
+        self.status_writers: dict[int, int] = {}
         loaded = [name for name in settings["preload"] if _try_import(name)]
         self.setters = runner.loaded_thread_setters()
         problem = _unsafe_to_fork()
@@ -79,7 +84,7 @@ class _Zygote:
             if wake_read in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake_read, 4096)
-                _reap()
+                self._reap()
             if self.control.fileno() in ready:
                 channel.receive(self.control)
                 self._hand_out()
@@ -98,9 +103,10 @@ class _Zygote:
             channel.send(self.control, {"error": str(exc)})
             return
         reply = {"pid": spare.pid, "group": spare.group}
-        channel.send(self.control, reply, (spare.sock.fileno(), spare.pidfd))
+        fds = (spare.sock.fileno(), spare.pidfd, spare.status_read)
+        channel.send(self.control, reply, fds)
         spare.sock.close()
-        os.close(spare.pidfd)
+        channel.close_all(fds[1:])
 
     def _spawn(self) -> _Spare:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -109,43 +115,54 @@ class _Zygote:
         outside = (os.geteuid(), os.getegid())
         pid = linux.fork_into_namespaces(linux.ALL_NAMESPACES)
         if pid == 0:
-            _init(theirs, self.settings, self.setters, group, outside)
+            _box(theirs, self.settings, self.setters, group, outside)
         theirs.close()
-        return _Spare(pid, os.pidfd_open(pid), ours, group)
+        status_read, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.status_writers[pid] = status_write
+        return _Spare(pid, os.pidfd_open(pid), ours, status_read, group)
+
+    def _reap(self) -> None:
+        """Tell the caller of each box that has ended how; with its process 1 all others in it are gone."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            writer = self.status_writers.pop(pid)
+            report = runner.REPORT.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(writer, report)
+            os.close(writer)
 
 
-def _init(
+def _box(
     sock: socket.socket,
     settings: dict[str, Any],
     setters: list[Any],
     group: str,
     outside: tuple[int, int],
 ) -> NoReturn:
-    """Process 1 of a box, from its first instruction to its last."""
-    code = 1
+    """Process 1 of a box, from its first instruction until it is the candidate program."""
     try:
-        _serve_box(sock, settings, setters, group, outside)
-        code = 0
+        job, known = _build(sock, settings, group, outside)
     except channel.ChannelClosed:
-        pass
+        os._exit(1)
     except BaseException as exc:  # noqa: BLE001 - the last frame of this process: tell the parent, then end
         with contextlib.suppress(OSError):
             channel.send(sock, {"error": f"{type(exc).__name__}: {exc}"})
-    os._exit(code)
+        os._exit(1)
+    _become_program(sock, job, settings, setters, known)
 
 
-def _serve_box(
-    sock: socket.socket,
-    settings: dict[str, Any],
-    setters: list[Any],
-    group: str,
-    outside: tuple[int, int],
-) -> None:
+def _build(
+    sock: socket.socket, settings: dict[str, Any], group: str, outside: tuple[int, int]
+) -> tuple[dict[str, Any], set[str]]:
     linux.die_with_parent()
-    # Dispositions stay the kernel's: process 1 of a pid namespace ignores what its own namespace sends it.
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setsid()
     keep = sock.fileno()
     null = os.open("/dev/null", os.O_RDWR)
@@ -159,78 +176,31 @@ def _serve_box(
         own.enter()
     linux.write_file("/proc/self/oom_score_adj", "1000")  # if the machine runs out, this goes first
     box.enter(settings["anchor"], settings["layout"], outside, settings["inside_uid"])
-    to_runner, from_init = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    child = os.fork()
-    if child == 0:
-        sock.close()
-        to_runner.close()
-        _run(from_init, settings, setters)
-    from_init.close()
-    linux.set_dumpable(False)
+    linux.die_with_parent()  # again: entering a user namespace may have cleared it
+    known = runner.prepare()
 
     job, streams = channel.receive(sock)
     quota = box.mount_job(job["mounts"], job["disk_mb"], job["inodes"])
     box.seal()
     linux.drop_capabilities()
     linux.no_new_privileges()
-    channel.send(sock, {"ready": True}, (quota,))
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    channel.send(sock, {"cpu_s": usage.ru_utime + usage.ru_stime}, (quota,))
     os.close(quota)
     channel.receive(sock)  # the caller has filled the writable places
-    channel.send(to_runner, job, tuple(streams))
-    channel.close_all(streams)
-    channel.send(sock, _wait(child, sock))
-
-
-def _wait(child: int, sock: socket.socket) -> dict[str, Any]:
-    """Reap everything until the runner has ended or the caller says stop; then end all the rest."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    child_fd = os.pidfd_open(child)
-    poll.register(child_fd, select.POLLIN)
-    status: int | None = None
-    while status is None:
-        events = dict(poll.poll(200))
-        while status is None:
-            try:
-                pid, ended = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            if pid == child:
-                status = ended
-        if sock.fileno() in events:
-            break
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGKILL)  # everything of this pid namespace but this process
-    while True:
-        try:
-            pid, ended = os.waitpid(-1, 0)
-        except ChildProcessError:
-            break
-        if pid == child:
-            status = ended
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {
-        "status": status,
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_mb": usage.ru_maxrss / 1024,
-    }
-
-
-def _run(sock: socket.socket, settings: dict[str, Any], setters: list[Any]) -> NoReturn:
-    """The process that runs the candidate program: gives up all rights, waits for its job, runs it."""
-    os.setsid()
-    linux.drop_capabilities()
-    linux.no_new_privileges()
-    try:
-        job, streams = channel.receive(sock)
-    except channel.ChannelClosed:
-        os._exit(1)
-    sock.close()
     for fd, target in zip(streams, (1, 2), strict=True):
         os.dup2(fd, target)
     channel.close_all(streams)
+    return job, known
+
+
+def _become_program(
+    sock: socket.socket,
+    job: dict[str, Any],
+    settings: dict[str, Any],
+    setters: list[Any],
+    known: set[str],
+) -> NoReturn:
     for name, value in job["rlimits"].items():
         number = getattr(resource, name)
         hard = resource.getrlimit(number)[1]
@@ -249,13 +219,12 @@ def _run(sock: socket.socket, settings: dict[str, Any], setters: list[Any]) -> N
         os._exit(127)
     if not job["script"]:
         _execute(job["argv"], job["env"])
-    for name in [n for n in sys.modules if n == "dojo" or n.startswith("dojo.")]:
-        del sys.modules[name]
-    runner.run_script(job["script"], job["arguments"], job["env"], setters)
+    runner.run_script(job["script"], job["arguments"], job["env"], setters, known, sock.fileno())
 
 
 def _execute(argv: list[str], env: dict[str, str]) -> NoReturn:
     """Replace this process by the command, found as a shell would find it."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores
     try:
         os.execvpe(argv[0], argv, env)
     except OSError as exc:
@@ -281,12 +250,3 @@ def _unsafe_to_fork() -> str:
         if rights[1] == "w" and rights[3] == "s":
             return f"shared writable memory: {line}"
     return ""
-
-
-def _reap() -> None:
-    while True:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
-        except ChildProcessError:
-            return
