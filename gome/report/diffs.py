@@ -10,6 +10,7 @@ from typing import Protocol
 from gome.errors import ResumeError
 from gome.loop.experiment import Experiment
 from gome.loop.state import RunState
+from gome.report.words import visible
 
 MAX_LINES = 400
 MAX_COLUMNS = 240
@@ -73,7 +74,7 @@ def diff_of(experiment: Experiment, state: RunState, blobs: Blobs) -> Diff:
 
 
 def _texts(files: Mapping[str, str], blobs: Blobs) -> dict[str, str]:
-    return {name: blobs.get(blob).decode("utf-8", errors="replace") for name, blob in files.items()}
+    return {name: visible(blobs.get(blob).decode("utf-8", errors="replace")) for name, blob in files.items()}
 
 
 def _file(name: str, old: str, new: str, *, whole: bool) -> list[Line]:

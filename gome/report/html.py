@@ -110,7 +110,7 @@ def _page(run: Timeline, directory: RunDir, blobs: Blobs, journal: dict[str, str
         cards=sections.cards(run, blobs, best.id if best else None),
         certificate=sections.certificate(run, journal),
         versions=sections.versions(),
-        run_file=dump_run_file(started),
+        run_file=words.visible(dump_run_file(started)),
         incidents=[(words.duration(at), text) for at, text in run.incidents],
         code=_code(best, blobs),
         failures={e.id: words.failed(e.feedback.failure) for e in state.experiments.values()},
@@ -124,7 +124,7 @@ def _code(best: Any, blobs: Blobs) -> list[tuple[str, str]]:
     found, left = [], MAX_CODE
     for name, blob in sorted(best.files.items()):
         try:
-            text = blobs.get(blob).decode("utf-8", errors="replace")
+            text = words.visible(blobs.get(blob).decode("utf-8", errors="replace"))
         except ResumeError:
             text = "(not in the run directory any more)"
         found.append((name, text[:left] + ("\n… cut" if len(text) > left else "")))

@@ -15,7 +15,7 @@ from gome.loop.proposal import Citation
 from gome.loop.state import BASELINE, RunState
 from gome.report.diffs import Blobs, Diff, diff_of
 from gome.report.timeline import Timeline
-from gome.report.words import clean, duration, failed, number, outcome, score
+from gome.report.words import clean, duration, failed, number, outcome, score, visible
 from gome.result import cites_others
 
 FULL = 300
@@ -224,7 +224,7 @@ def _card(
         e=e,
         outcome=outcome(e, run.state),
         gain=gain,
-        failure=failure.message if failure else "",
+        failure=visible(failure.message) if failure else "",
         at=duration(run.finished_at[e.id]),
         evidence=e.proposal.diagnosis.evidence[:OBSERVATIONS],
         observations=tuple(other[:OBSERVATIONS]) if full else (),

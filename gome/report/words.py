@@ -29,6 +29,14 @@ def clean(text: str, limit: int = 2000) -> str:
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 
+def visible(text: str) -> str:
+    """Text of unknown origin over several lines, with what a reader cannot see or is misled by made visible."""
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\ufffd"
+        for c in text.replace("\r\n", "\n")
+    )
+
+
 def number(value: float | None, digits: int = 5) -> str:
     """A number with so many significant digits, `–` for none."""
     return "–" if value is None else f"{value:.{digits}g}"
@@ -103,7 +111,7 @@ def sentence(event: ev.Event, state: RunState, limit: int = 90) -> str | None:
             traces = count(int(event.config.get("traces", 1)), "trace")
             return (
                 f"{event.task.id}: {metric.name} ({better(metric.direction)}), {traces} on {event.backend}, "
-                f"{event.agent}{'' if event.sealed else ', UNSEALED'}"
+                f"{clean(event.agent, 80)}{'' if event.sealed else ', UNSEALED'}"
             )
         case ev.BaselineScored():
             if event.score is None:

@@ -188,8 +188,9 @@ def test_differences_are_cut_and_say_so(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "run")
     writer.baseline()
     writer.experiment(0, 0, 1.0, code="".join(f"a = {i}\n" for i in range(3 * MAX_LINES)))
-    writer.experiment(0, 1, 0.9, parent="t0-s000", code="".join(f"b = {i}\n" for i in range(3 * MAX_LINES)))
-    writer.experiment(0, 2, 0.8, parent="t0-s001", code="b = 0\nc = 1\n")
+    second = "".join(f"b = {i}\n" for i in range(3 * MAX_LINES))
+    writer.experiment(0, 1, 0.9, parent="t0-s000", code=second)
+    writer.experiment(0, 2, 0.8, parent="t0-s001", code=second + "c = 1\n")
     root = writer.close()
     text, _ = page_of(root)
     assert f"cut after {MAX_LINES} of" in text
