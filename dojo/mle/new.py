@@ -79,13 +79,17 @@ def new_task(
             "exists and is not empty; give a new folder (nothing was overwritten)", str(directory)
         )
     table = read_source(source, encoding)
-    found = infer(table.frame, Wishes(target, metric, id_column, group, time, kind))
+    wishes = Wishes(_name(target) or "", metric, _name(id_column), _name(group), _name(time), kind)
+    found = infer(table.frame, wishes)
     found.said[:0] = table.notes
     suffix = ".parquet" if source.suffix.lower() == ".parquet" else ".csv"
     tests = _test_rows(found, test, encoding) if test is not None else None
     name = _slug(source.stem)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    except OSError as exc:
+        raise TaskError(f"cannot be made ({exc.strerror}); give another folder", str(directory)) from exc
     try:
         work.chmod(0o755)
         if tests is None:
@@ -102,6 +106,11 @@ def new_task(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return NewTask(read_package(directory), tuple(found.said))
+
+
+def _name(wish: str | None) -> str | None:
+    """A column name as `read_source` writes it."""
+    return None if wish is None else " ".join(wish.split())
 
 
 def _slug(stem: str) -> str:

@@ -98,6 +98,12 @@ def _read_csv(path: Path, encoding: str) -> SourceTable:
         notes.append(f"Fields are separated by {_SEPARATOR_NAMES[separator]}.")
     rows = _parse(text, separator, where)
     frame = pd.DataFrame(rows[1:], columns=pd.Index(rows[0]), dtype="str")
+    hollow = [
+        i for i, name in enumerate(rows[0]) if not name.strip() and (frame.iloc[:, i].str.strip() == "").all()
+    ]
+    if hollow and len(frame):
+        frame = frame.iloc[:, [i for i in range(frame.shape[1]) if i not in hollow]]
+        notes.append(f"{len(hollow)} columns without name and content were left out.")
     if separator != ",":
         _decimal_commas(frame, notes)
     return SourceTable(frame, notes)

@@ -123,6 +123,20 @@ def test_refused_in_one_line_and_nothing_written(name: str, tmp_path: Path) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "table.csv").write_text(AMOUNTS)
+    with pytest.raises(TaskError, match="cannot be made"):
+        new_task(tmp_path / "file" / "made", tmp_path / "table.csv", target="y")
+
+
+def test_blanks_in_names_and_hollow_columns(tmp_path: Path) -> None:
+    rows = [f"{i},{i * 0.5},,\n" for i in range(N)]
+    made = make(tmp_path, "a, the  y ,,\n" + "".join(rows), target=" the y")
+    assert pd.read_csv(made.task.root / "data.csv").columns.tolist() == ["a", "the y"]
+    assert any("2 columns without name and content" in s for s in made.said)
+
+
 @pytest.mark.parametrize("suffix", ["folder", "table.xlsx", "missing.csv"])
 def test_unreadable_sources(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / suffix
