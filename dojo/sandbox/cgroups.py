@@ -171,7 +171,8 @@ def _usable(where: Hierarchies) -> bool:
             group.enter(pid)
         finally:
             os.kill(pid, 9)
-            os.waitpid(pid, 0)
+            with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored, as in a Ray worker
+                os.waitpid(pid, 0)
     except OSError:
         return False
     finally:
