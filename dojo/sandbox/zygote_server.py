@@ -178,6 +178,9 @@ def _build(
     box.enter(settings["anchor"], settings["layout"], outside, settings["inside_uid"])
     linux.die_with_parent()  # again: entering a user namespace may have cleared it
     known = runner.prepare()
+    problem = _unsafe_to_fork()  # rights are given up by thread: there must be one only
+    if problem:
+        raise OSError(errno.EBUSY, problem)
 
     job, streams = channel.receive(sock)
     quota = box.mount_job(job["mounts"], job["disk_mb"], job["inodes"])
