@@ -7,8 +7,10 @@ import json
 import re
 from typing import Any
 
-_MAX_REPAIR_CHARS = 64 * 1024
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.M | re.S)
+_MAX_REPAIR_CHARS = 32 * 1024
+_MAX_REPAIR_OPENINGS = 200
+"""json-repair takes time in the square of the openings: a model caught in a loop (`{"{"{"…`) would hold a run."""
+_OPENING = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)")
 _PYTHON = frozenset({"python", "py", "python3"})
 
 
@@ -26,8 +28,22 @@ def without_thoughts(text: str) -> str:
 
 
 def fenced_blocks(text: str) -> list[tuple[str, str]]:
-    """Fenced blocks as (language, content); a block that is not closed runs to the end."""
-    return [(m.group(2).lower(), m.group(3)) for m in _FENCE.finditer(text)]
+    """Fenced blocks as (language, content); a block that is not closed runs to the end. Linear in the text."""
+    blocks: list[tuple[str, str]] = []
+    fence, language, lines = "", "", list[str]()
+    for line in text.splitlines(keepends=True):
+        if fence:
+            bare = line.strip()
+            if bare.startswith(fence) and not bare.strip(fence[0]):
+                blocks.append((language, "".join(lines)))
+                fence = ""
+            else:
+                lines.append(line)
+        elif opening := _OPENING.match(line):
+            fence, language, lines = opening.group(1), opening.group(2).lower(), []
+    if fence:
+        blocks.append((language, "".join(lines)))
+    return blocks
 
 
 def find_json(text: str, *, repair: bool = True) -> Any:
@@ -54,7 +70,9 @@ def find_json(text: str, *, repair: bool = True) -> Any:
     except (ValueError, RecursionError) as exc:
         reason = str(exc)
     brace = text.find("{")
-    if not repair or brace < 0 or len(text) - brace > _MAX_REPAIR_CHARS:
+    openings = text.count("{", max(brace, 0)) + text.count("[", max(brace, 0))
+    hopeless = len(text) - brace > _MAX_REPAIR_CHARS or openings > _MAX_REPAIR_OPENINGS
+    if not repair or brace < 0 or hopeless:
         raise ValueError(f"the answer is not valid JSON: {reason[:200]}")
     import json_repair
 

@@ -125,6 +125,18 @@ def test_any_jumble_is_json_or_a_value_error(text):
         assert find_code(text).endswith("\n")
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "unit", ['{"', "[", "`", "```\n", "~~~ a\n", '{"a":/*', " ", '"', "<think>", "{ hello: ", "```python\n"]
+)
+def test_a_model_caught_in_a_loop_holds_nothing_up(unit):
+    """Some parsers need the square of the length, or worse; 200,000 characters would take minutes."""
+    for text in (unit * (200_000 // len(unit)), '{"a": 1, ' + unit * (10_000 // len(unit)) + "x"):
+        for find in (find_json, find_code):
+            with contextlib.suppress(ValueError):
+                find(text)
+
+
 CODE = "import pandas as pd\n\nprint('```not a fence')\n"
 
 
