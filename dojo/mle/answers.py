@@ -19,6 +19,7 @@ from dojo.task import TaskSpec
 BLOCK_COLUMN = "__block__"
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 _TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0"})
+_BOOLEANS = ({"true", "false"}, {"0", "1"})
 _CELL_BYTES = 64
 
 
@@ -41,14 +42,16 @@ def canonical(text: str) -> str:
 def label_resolver(classes: Sequence[str]) -> Callable[[str], int]:
     """A function from a label's text to its class code, -1 for what is none of the classes.
 
-    Exact text wins, then the canonical form; where the classes are true and false, any case and 1/0 will do.
+    Exact text wins, then the canonical form; where the classes are true and false or 1 and 0, any spelling of
+    a boolean will do.
     """
     exact = {label: code for code, label in enumerate(classes)}
     loose = {canonical(label): code for label, code in exact.items()}
     if len(loose) < len(exact):  # classes such as "1" and "1.0" differ by spelling alone
         loose = {}
-    words = {label.strip().lower(): code for label, code in exact.items()}
-    boolean = set(words) == {"true", "false"}
+    words = {canonical(label).lower(): code for label, code in exact.items()}
+    boolean = set(words) in _BOOLEANS and len(words) == len(exact)
+    positive = words.get("true", words.get("1", -1))
 
     def resolve(text: str) -> int:
         code = exact.get(text)
@@ -56,7 +59,7 @@ def label_resolver(classes: Sequence[str]) -> Callable[[str], int]:
             code = loose.get(canonical(text))
         if code is None and boolean:
             word = canonical(text).lower()
-            code = words["true"] if word in _TRUE else words["false"] if word in _FALSE else None
+            code = positive if word in _TRUE else 1 - positive if word in _FALSE else None
         return -1 if code is None else code
 
     return resolve
@@ -67,7 +70,7 @@ class Answers:
     """The hidden rows of one view.
 
     Attributes:
-        ids: canonical identifiers in the file's order.
+        ids: identifiers as they are spelled in the file, in its order.
         classes: class labels; empty for numeric targets.
         truth: what a registered metric needs; None for a task with its own `grade.py`.
         frame: the file as it is, without the block column, for a task's own grader.
@@ -76,7 +79,7 @@ class Answers:
         byte_cap: the largest submission that is read.
         graded: False where there are identifiers and no answers.
         raw: whether a task's own grader takes any columns (its answers do not hold the target).
-        position: row by identifier.
+        position: row by identifier, and by its canonical form where that is no other row's spelling.
     """
 
     ids: list[str]
@@ -94,7 +97,12 @@ class Answers:
 def _texts(column: pd.Series) -> list[str]:
     """Cells as text; typed columns in the form in which pandas writes them to a CSV."""
     if pd.api.types.is_float_dtype(column.dtype):
-        return ["" if np.isnan(v) else repr(float(v)) for v in column.to_numpy(float, na_value=np.nan)]
+        width: type = getattr(column.dtype, "numpy_dtype", column.dtype).type  # 0.1 of 32 bits is written 0.1
+        return ["" if np.isnan(v) else str(v) for v in column.to_numpy(width, na_value=np.nan)]
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        # Whether midnight is written depends on the whole column.
+        lines = column.to_csv(index=False, header=False, na_rep="-").splitlines()
+        return ["" if line == "-" else line for line in lines]
     return ["" if missing else str(v) for v, missing in zip(column, column.isna(), strict=True)]
 
 
@@ -153,10 +161,12 @@ def load_answers(spec: TaskSpec, path: Path, *, view: str, graded: bool = True) 
         raise GradingError(f"{where}: no column {spec.id_column!r}")
     if frame.empty:
         raise GradingError(f"{where}: there are no rows")
-    ids = [canonical(t) for t in _texts(frame[spec.id_column])]
+    ids = _texts(frame[spec.id_column])
     position = {name: row for row, name in enumerate(ids)}
     if len(position) < len(ids):
         raise GradingError(f"{where}: {len(ids) - len(position)} identifiers occur twice")
+    for row, name in enumerate(ids):
+        position.setdefault(canonical(name), row)
     blocks: Indices | None = None
     if BLOCK_COLUMN in frame.columns:
         blocks = np.asarray(pd.factorize(pd.Series(_texts(frame[BLOCK_COLUMN])))[0], dtype=np.int64)
@@ -196,7 +206,10 @@ def target_values(spec: TaskSpec, column: pd.Series, where: str) -> Values:
     """
     if spec.problem in ("regression", "forecast"):
         try:
-            values = np.asarray(_texts(column), dtype=object).astype(np.float64)  # Python's exact parser
+            if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+                values = column.to_numpy(np.float64, na_value=np.nan)
+            else:
+                values = np.asarray(_texts(column), dtype=object).astype(np.float64)  # Python's exact parser
         except ValueError as exc:
             raise GradingError(f"{where}: a target is missing or not a number") from exc
         bad = int(np.count_nonzero(~np.isfinite(values)))

@@ -16,6 +16,7 @@ from dojo.mle.scorers import Values, compute, ovr_classes
 from dojo.score import Comparison, Direction
 
 _FEWEST_REPLICATES = 20
+_LARGEST = float(np.finfo(np.float64).max)
 
 Method = Literal["paired", "delong", "resample"]
 
@@ -170,11 +171,16 @@ def paired_comparison(
     delta = (1.0 if direction == "max" else -1.0) * (child.value - parent.value)
     changed = int(differs.sum()) if blocks is None else len(np.unique(blocks[differs]))
     if child.influence is not None and parent.influence is not None:
-        se = influence_error(child.influence - parent.influence, blocks)
+        with np.errstate(over="ignore", invalid="ignore"):
+            se = influence_error(child.influence - parent.influence, blocks)
     elif child.replicates is not None and parent.replicates is not None:
         se = replicate_error(child.replicates - parent.replicates)
     else:
         raise ValueError("the two evaluations are of different kinds")
-    se = max(abs(delta) if se is None else se, abs(delta) / units)
+    delta = min(max(delta, -_LARGEST), _LARGEST)
+    if se is None:
+        se = abs(delta)
+    # Two finite evaluations may yet have a difference that overflows.
+    se = max(se, abs(delta) / units) if np.isfinite(se) else _LARGEST
     p_better = probability_better(delta, se, min(units, changed) - 1)
     return Comparison(delta=delta, se=se, p_better=p_better, n=n, method=method)

@@ -6,6 +6,9 @@ row_losses(submission, answers) -> array of shape (n,)                       # o
 validate(submission, answers) -> None                                        # optional; raises to refuse
 ```
 
+What `grade` raises as a ValueError, KeyError or AssertionError that names the submission, and whatever
+`validate` raises, is shown to the agent as the reason of a refusal: it must not quote answers.
+
 Both frames hold the same rows in the same order. With `row_losses` a score's standard error is that of a
 mean; without it, whole rows are resampled under fresh identifiers and graded again.
 """

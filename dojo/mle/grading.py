@@ -148,7 +148,7 @@ class GradingRoom:
         graded = self._evaluate_custom(data, answers) if self._custom else self._evaluate_known(data, answers)
         self._graded[key] = graded
         columns = 2 + len(self.spec.classes)
-        room = max(4, min(_MOST_CACHED, _CACHED_BYTES // (8 * columns * len(answers.ids))))
+        room = max(2, min(_MOST_CACHED, _CACHED_BYTES // (8 * columns * len(answers.ids))))
         while len(self._graded) > room:
             self._graded.popitem(last=False)
         return graded

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from dojo.errors import Failure
 
 MESSAGE_CHARS = 300
 
+Kind = Literal[
+    # the file
+    "empty",
+    "too_large",
+    "not_text",
+    "not_csv",
+    "wrong_columns",
+    "ragged_rows",
+    # its rows
+    "missing_rows",
+    "duplicate_ids",
+    "unknown_ids",
+    # its cells
+    "missing_values",
+    "not_numeric",
+    "not_finite",
+    "out_of_range",
+    "zero_probabilities",
+    "unknown_label",
+    # its score
+    "value_too_large",
+    "not_finite_score",
+    "grader_refused",
+]
+"""The kinds of refused submissions. They are stored in journals and learned from: never rename one."""
 
-def refuse(kind: str, message: str) -> Failure:
-    """A failure that blames the submission."""
+
+def refuse(kind: Kind, message: str) -> Failure:
+    """A failure that blames the submission. The message says what to do and tells nothing of the answers."""
     return Failure(boundary="submission", kind=kind, message=message[:MESSAGE_CHARS], stage="validate")
 
 

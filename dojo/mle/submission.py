@@ -3,7 +3,8 @@
 Nothing here raises on any content. What is wrong becomes a `Failure` with a stable kind and a message that
 says what to do and tells nothing of the answers. Choices where formats differ:
 
-- Rows may come in any order. Identifiers and labels are compared by `dojo.mle.answers.canonical`.
+- Rows may come in any order. Identifiers and labels are compared as they are spelled, and where that finds
+  nothing by `dojo.mle.answers.canonical`.
 - Ranking metrics (AUC, Gini, average precision) take any finite score; otherwise a probability must lie in
   [0, 1], up to rounding.
 - Rows of class probabilities are rescaled to sum to 1, as Kaggle's multi-class log loss does; a row that
@@ -13,6 +14,7 @@ says what to do and tells nothing of the answers. Choices where formats differ:
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,12 +34,17 @@ RANKING = frozenset({"auc", "gini", "average_precision"})
 _ROUNDING = 1e-6
 _BOM = b"\xef\xbb\xbf"
 _CSV = pa_csv.ParseOptions(newlines_in_values=True)
+_LOSSY = re.compile(r"0\d+|\d{16,}|\d+[eE]\d+", re.ASCII)
+_INK = re.compile(rb"\S")
+_MISSING = frozenset({"", "na", "n/a", "nan", "none", "null"})
+MOST_HEADER_BYTES = 1 << 20
+"""Longest header read where the columns are not known beforehand."""
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PAR1")
 
 
 def read_cells(data: bytes, columns: Sequence[str]) -> dict[str, pa.ChunkedArray] | Failure:
     """Split a CSV with exactly these columns, in any order, into columns of text."""
-    if not data.strip():
+    if not _INK.search(data):
         return refuse(
             "empty", f"submission.csv is empty; write the header {_listed(columns)} and one line per row"
         )
@@ -45,16 +52,18 @@ def read_cells(data: bytes, columns: Sequence[str]) -> dict[str, pa.ChunkedArray
         return refuse("not_csv", "submission.csv is compressed or binary; write plain CSV text")
     if b"\0" in data:
         return refuse("not_text", "submission.csv holds null bytes; write plain CSV text as UTF-8")
-    names = _header(data, columns)
+    header = _split_header(data, 4096 + 8 * sum(len(name.encode()) + 1 for name in columns))
+    if isinstance(header, Failure):
+        return header
+    names = _match_header(header[0], columns)
     if isinstance(names, Failure):
         return names
-    body = data.partition(b"\n")[2]
-    if not body.strip():
+    if not _INK.search(data, header[1]):
         return refuse("missing_rows", "submission.csv has a header and no rows; write one line per test row")
     try:
         table = pa_csv.read_csv(
-            pa.py_buffer(body),
-            read_options=pa_csv.ReadOptions(use_threads=False, column_names=names, block_size=len(body) + 1),
+            pa.py_buffer(data).slice(header[1]),
+            read_options=pa_csv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
             parse_options=_CSV,
             convert_options=pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
@@ -85,34 +94,54 @@ def _listed(columns: Sequence[str]) -> str:
     return ",".join(names) + (f",... ({len(columns)} columns)" if len(columns) > 6 else "")
 
 
-def header_names(data: bytes) -> list[str] | Failure:
-    """The column names in the first line, blanks around them removed."""
+def _split_header(data: bytes, most: int) -> tuple[list[str], int] | Failure:
+    """The column names, and the offset of the byte after them; a line break in quotes is part of a name."""
+    end, quotes = -1, 0
+    while (end < 0 or quotes % 2) and end < len(data):
+        start = end + 1
+        end = data.find(b"\n", start, most)
+        if end < 0:
+            end = len(data)
+            if end > most:
+                return refuse(
+                    "wrong_columns", f"the header has over {most} bytes; write only the wanted columns"
+                )
+        quotes += data.count(b'"', start, end)
     try:
-        line = data.removeprefix(_BOM).partition(b"\n")[0].decode("utf-8").rstrip("\r")
-        return [name.strip() for name in next(csv.reader([line], strict=True), [])]
+        line = data[:end].removeprefix(_BOM).decode("utf-8").removesuffix("\r")
+        return next(csv.reader([line], strict=True), []), end + 1
     except UnicodeDecodeError:
         return refuse("not_text", "submission.csv is not UTF-8; write it with encoding='utf-8'")
     except csv.Error:
         return refuse("not_csv", "the header of submission.csv cannot be parsed; write one line of names")
 
 
-def _header(data: bytes, columns: Sequence[str]) -> list[str] | Failure:
-    stripped = header_names(data)
-    if isinstance(stripped, Failure):
-        return stripped
+def header_names(data: bytes) -> list[str] | Failure:
+    """The column names in the header, blanks around them removed."""
+    header = _split_header(data, MOST_HEADER_BYTES)
+    return header if isinstance(header, Failure) else [name.strip() for name in header[0]]
+
+
+def _match_header(given: list[str], columns: Sequence[str]) -> list[str] | Failure:
+    """The wanted columns in the order in which they are given; blanks around a name do not matter."""
+    if len(given) == len(columns) and set(given) == set(columns):
+        return given
     wanted = {name.strip(): name for name in columns}
+    stripped = [name.strip() for name in given]
     present = set(stripped)
     missing = [name for name in columns if name.strip() not in present]
     extra = [name for name in stripped if name not in wanted]
-    if not missing and not extra and len(stripped) == len(columns):
+    if not missing and not extra and len(present) == len(stripped) == len(columns):
         return [wanted[name] for name in stripped]
     parts = [f"the header must be {_listed(columns)}"]
     if missing:
         parts.append(f"missing: {_listed(missing)}")
     if extra:
         parts.append(f"not wanted: {_listed(extra)}")
-    if not extra and len(stripped) > len(present):
+    if len(stripped) > len(present):
         parts.append("a column occurs twice")
+    if len(stripped) == 1 and any(mark in stripped[0] for mark in ";\t|"):
+        parts.append("separate cells by commas")
     if any(name in ("", "Unnamed: 0", "index") for name in extra):
         parts.append("write with index=False")
     return refuse("wrong_columns", "; ".join(parts))
@@ -123,16 +152,18 @@ def align_ids(cells: pa.ChunkedArray, answers: Answers) -> Indices | Failure | N
     given: list[str] = cells.to_pylist()
     if given == answers.ids:
         return None
-    names = [canonical(text) for text in given]
     n = len(answers.ids)
     rows = np.full(n, -1, dtype=np.int64)
     unknown = duplicates = 0
     example = ""
-    for row, name in enumerate(names):
-        at = answers.position.get(name, -1)
+    find = answers.position.get
+    for row, text in enumerate(given):
+        at = find(text, -1)
+        if at < 0:
+            at = find(canonical(text), -1)
         if at < 0:
             unknown += 1
-            example = example or (name or "an empty identifier")
+            example = example or (text.strip() or "an empty identifier")
         elif rows[at] >= 0:
             duplicates += 1
         else:
@@ -143,16 +174,23 @@ def align_ids(cells: pa.ChunkedArray, answers: Answers) -> Indices | Failure | N
             "duplicate_ids", f"{duplicates} identifiers occur more than once; write each test row once"
         )
     if unknown:
-        padded = any(i.startswith("0") and len(i) > 1 for i in answers.ids)
-        hint = "; these identifiers have leading zeros: read the column as text (dtype=str)" if padded else ""
         return refuse(
             "unknown_ids",
-            f"{unknown} of {len(names)} identifiers are not in test (first: {quote(example)}), {missing} of "
-            f"its {n} rows have no line; copy the identifiers from test{hint}",
+            f"{unknown} of {len(given)} identifiers are not in test (first: {quote(example)}), {missing} of "
+            f"its {n} rows have no line; copy the identifiers from test{_reading_hint(answers.ids)}",
         )
     if missing:
         return refuse("missing_rows", f"{missing} of {n} test rows have no line; write one line per test row")
     return rows
+
+
+def _reading_hint(ids: Sequence[str]) -> str:
+    """How to read identifiers that pandas changes by default; test's identifiers are public."""
+    if any(text.strip().lower() in _MISSING for text in ids):
+        return "; some look like missing values: read them with dtype=str, keep_default_na=False"
+    if any(_LOSSY.fullmatch(text.strip()) for text in ids):
+        return "; some change when read as numbers: read the column as text (dtype=str)"
+    return ""
 
 
 def _numbers(cells: pa.ChunkedArray, column: str) -> Floats | Failure:
@@ -197,9 +235,11 @@ def _labels(cells: pa.ChunkedArray, answers: Answers, column: str) -> Values | F
     for at, text in enumerate(texts):
         code = resolve(text)
         if code < 0:
-            if text.strip().lower() in ("", "nan", "none", "null"):
+            if text.strip().lower() in _MISSING:
+                named = any(name.strip().lower() in _MISSING for name in answers.classes)
+                hint = "; a class has such a name: read train with keep_default_na=False" if named else ""
                 return refuse(
-                    "missing_values", f"column {quote(column)} has missing labels; predict every row"
+                    "missing_values", f"column {quote(column)} has missing labels; predict every row{hint}"
                 )
             return refuse(
                 "unknown_label",

@@ -239,6 +239,16 @@ def test_few_rows_that_all_improve_alike_prove_little():
     assert 0.8 < result.p_better < 0.99
 
 
+def test_difference_of_astronomic_scores_is_finite():
+    y = np.zeros(4)
+    child, parent = np.array([1.3e154, 0, 0, 0]), np.array([0, 1.3e154, 0, 1e150])
+    truth = truth_of("mse", y)
+    evaluations = [evaluate(truth, p) for p in (child, parent)]
+    assert all(np.isfinite(e.value) for e in evaluations)
+    result = compare(truth, *evaluations, child != parent)
+    assert np.isfinite([result.delta, result.se, result.p_better]).all()
+
+
 def test_one_row_gives_three_quarters():
     result = compared(truth_of("mae", np.zeros(1)), np.array([1.0]), np.array([2.0]))
     assert (result.delta, result.se) == (1.0, 1.0)

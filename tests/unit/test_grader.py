@@ -15,7 +15,9 @@ import pytest
 from sklearn import metrics as skm
 
 from dojo.errors import Failure, GradingError
+from dojo.mle import wire
 from dojo.mle.grader import Grader
+from dojo.mle.grading import GradingRoom
 from dojo.mle.metrics import get_metric
 from dojo.score import Comparison, Score
 from dojo.task import Metric, TaskSpec
@@ -164,40 +166,40 @@ def test_hostile_oof_is_told_and_costs_nothing_else(loaded, oof, kind):
 
 
 def test_observing_needs_the_training_table(tmp_path):
-    with Grader(task()) as grader:
-        grader.load("search", write_answers(tmp_path))
-        with pytest.raises(GradingError, match="without its training table"):
-            grader.profile(view="search")
+    room = GradingRoom(task(), None)
+    room.load("search", write_answers(tmp_path), None, None)
+    with pytest.raises(GradingError, match="without its training table"):
+        room.profile(view="search")
 
 
 def test_view_without_answers_is_checked_and_not_graded(tmp_path):
     test = tmp_path / "test.parquet"
     pd.DataFrame({"id": IDS, "x": 0}).to_parquet(test)
-    with Grader(task()) as grader:
-        grader.load("final", None, test=test)
-        assert grader.check(GOOD, view="final") is None
-        with pytest.raises(GradingError, match="has no answers"):
-            grader.grade(GOOD, view="final", split="test")
+    room = GradingRoom(task(), None)
+    room.load("final", None, None, test)
+    assert room.check(GOOD, view="final") is None
+    with pytest.raises(GradingError, match="has no answers"):
+        room.grade(GOOD, view="final", split="test")
 
 
 def test_auc_and_blocks(tmp_path):
     y = np.arange(N) % 2
     p = np.clip(y * 0.3 + RNG.random(N), 0, 1)
     block = np.arange(N) // 10
-    with Grader(task("auc", "binary", ("0", "1"))) as grader:
-        grader.load("search", write_answers(tmp_path, y))
-        plain = grader.grade(submission(p), view="search", split="validation")
-        assert plain.value == pytest.approx(skm.roc_auc_score(y, p))
-        assert grader.compare(submission(p), submission(p[::-1]), view="search").method == "delong"
-        grader.load("search", write_answers(tmp_path, y, __block__=block))  # replaces the view
-        clustered = grader.grade(submission(p), view="search", split="validation")
-        assert clustered.value == plain.value and clustered.se != plain.se
+    room = GradingRoom(task("auc", "binary", ("0", "1")), None)
+    room.load("search", write_answers(tmp_path, y), None, None)
+    plain = room.grade(submission(p), view="search", split="validation")
+    assert plain.value == pytest.approx(skm.roc_auc_score(y, p))
+    assert room.compare(submission(p), submission(p[::-1]), view="search").method == "delong"
+    room.load("search", write_answers(tmp_path, y, __block__=block), None, None)  # replaces the view
+    clustered = room.grade(submission(p), view="search", split="validation")
+    assert clustered.value == plain.value and clustered.se != plain.se
 
 
-def test_metric_direction_must_be_the_registrys(tmp_path):
+def test_metric_direction_must_be_the_registrys():
     wrong = task().model_copy(update={"metric": Metric(name="rmse", direction="max")})
-    with Grader(wrong) as grader, pytest.raises(GradingError, match="must be 'rmse', min, value"):
-        grader.load("search", write_answers(tmp_path))
+    with pytest.raises(GradingError, match="must be 'rmse', min, value"):
+        GradingRoom(wrong, None)
 
 
 def test_broken_answers_leave_the_grader_usable(loaded, tmp_path):
@@ -251,6 +253,70 @@ def test_worker_survives_the_thread_that_started_it(tmp_path):
     grader.close()
 
 
+def test_several_threads_get_their_own_answers(loaded):
+    offsets = np.arange(24) / 4
+    scores = {}
+
+    def work(part):
+        for offset in part:
+            scores[offset] = loaded.grade(
+                submission(TARGET + offset), view="search", split="validation"
+            ).value
+
+    threads = [threading.Thread(target=work, args=(offsets[start::4],)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert scores == pytest.approx({offset: offset for offset in offsets}, abs=1e-9)
+
+
+def test_interrupted_request_does_not_answer_the_next_one(loaded, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(wire, "receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            loaded.grade(submission(TARGET + 7.0), view="search", split="validation")
+    assert loaded.grade(submission(TARGET + 3.0), view="search", split="validation").value == pytest.approx(3)
+
+
+def interrupted(*_args, **_options):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x80\x04\x95",  # the start of a pickle
+        b"\xff\xff\xff\xff" + b"{}",
+        b"\x00\x00\x00\x02[]",
+        b"\x00\x00\x00\x0d" + b'{"blobs":[9]}',
+        b"\x00\x00\x00\x0e" + b'{"blobs":[-1]}',
+        b"\x00\x00\x00\x02\xff\xfe",
+    ],
+)
+def test_what_is_no_frame_is_refused(frame):
+    read, write = os.pipe()
+    try:
+        os.write(write, frame)
+        os.close(write)
+        with pytest.raises(wire.WireError):
+            wire.receive(read, most=8)
+    finally:
+        os.close(read)
+
+
+def test_a_claim_of_two_gigabytes_allocates_nothing():
+    read, write = os.pipe()
+    try:
+        text = b'{"blobs":[2147483648]}'
+        os.write(write, len(text).to_bytes(4, "big") + text)
+        with pytest.raises(wire.WireTimeout):
+            wire.receive(read, time.monotonic() + 0.05)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
 HANGS = """
 def grade(submission, answers):
     if submission["y"].iloc[0] > 100:
@@ -266,7 +332,7 @@ def test_hang_is_ended_and_the_next_request_served(tmp_path):
         grader.load("search", write_answers(tmp_path))
         grader._timeout_s = 0.3
         pid = grader.pid
-        with pytest.raises(GradingError, match=r"took over 0\.3 s"):
+        with pytest.raises(GradingError, match=r"took over 0\.3 s.*define row_losses"):
             grader.grade(slow, view="search", split="validation")
         assert not alive(pid)
         grader._timeout_s = 20.0
@@ -315,10 +381,10 @@ def test_worker_dies_with_its_parent_even_while_it_hangs(tmp_path):
     wait_until(lambda: not alive(pid))
 
 
-def test_no_secret_of_the_caller_reaches_the_worker(tmp_path, monkeypatch):
+def test_no_secret_of_the_caller_reaches_the_worker(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with Grader(task()) as grader:
-        grader.load("search", write_answers(tmp_path))
+        grader.start()
         assert b"sk-secret" not in Path(f"/proc/{grader.pid}/environ").read_bytes()
 
 
@@ -327,7 +393,6 @@ def test_no_secret_of_the_caller_reaches_the_worker(tmp_path, monkeypatch):
 MAE = """
 import numpy as np
 def grade(submission, answers):
-    print("noise on standard output")
     merged = answers.merge(submission, on="id", suffixes=("", "_p"), validate="one_to_one")
     return (merged["y"] - merged["y_p"]).abs().mean()
 """
@@ -336,17 +401,16 @@ ROWS = "def row_losses(submission, answers):\n    return np.abs(submission['y'] 
 
 @pytest.fixture
 def own(tmp_path):
-    answers = write_answers(tmp_path)
-    graders = []
+    """What runs inside the worker, without the process: a fresh one for every case would cost a second each."""
 
-    def build(source, **options):
-        graders.append(custom_grader(tmp_path, source, **options))
-        graders[-1].load("search", answers)
-        return graders[-1]
+    def build(source):
+        grade_py = tmp_path / "grade.py"
+        grade_py.write_text(source)
+        room = GradingRoom(custom_task(), grade_py)
+        room.load("search", write_answers(tmp_path), None, None)
+        return room
 
-    yield build
-    for grader in graders:
-        grader.close()
+    return build
 
 
 def test_own_grader_with_row_losses(own):
@@ -411,9 +475,9 @@ def test_broken_own_grader_is_not_the_submissions_fault(own, source, message):
     ("source", "message"),
     [("x = 1\n", "define grade"), ("import nothing_of_this_name\n", "cannot be imported")],
 )
-def test_unusable_grade_py(tmp_path, source, message):
-    with custom_grader(tmp_path, source) as grader, pytest.raises(GradingError, match=message):
-        grader.load("search", write_answers(tmp_path))
+def test_unusable_grade_py(own, source, message):
+    with pytest.raises(GradingError, match=message):
+        own(source)
 
 
 def test_own_grader_that_gives_nan(own):
@@ -426,7 +490,13 @@ def test_own_grader_that_gives_nan(own):
 def test_own_grader_with_columns_of_its_own(tmp_path):
     answers = tmp_path / "answers.csv"
     pd.DataFrame({"id": IDS, "a": TARGET, "b": "x"}).to_csv(answers, index=False)
-    source = "def grade(submission, answers):\n    return (submission['a'] - answers['a']).abs().mean()\n"
+    source = """
+import os, sys
+def grade(submission, answers):
+    print("noise", sys.stdin.read())
+    os.write(1, b"noise")
+    return (submission["a"] - answers["a"]).abs().mean()
+"""
     sent = pd.DataFrame({"id": IDS[::-1], "a": TARGET[::-1] + 1.0, "b": "y"}).to_csv(index=False).encode()
     with custom_grader(tmp_path, source) as grader:
         grader.load("search", answers)

@@ -1,6 +1,7 @@
 """The submission parser: what is accepted, what is refused and how, and that no content makes it raise."""
 
 import csv
+import dataclasses
 import gzip
 import io
 
@@ -102,6 +103,13 @@ def test_boolean_labels_in_any_spelling(folder, cells):
     assert parse((spec, answers), f"id,y\na,{cells[0]}\nb,{cells[1]}\n").tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("cells", [("True", "False"), ("TRUE", "false"), ("1.0", "0")])
+def test_booleans_stand_for_the_classes_0_and_1(folder, cells):
+    spec = task("f1", "binary", ("0", "1"))
+    answers = loaded(folder, spec, [0, 1], ids=["a", "b"])
+    assert parse((spec, answers), f"id,y\na,{cells[0]}\nb,{cells[1]}\n").tolist() == [1, 0]
+
+
 def test_probabilities_by_column_name_and_rescaled_by_row(multi):
     parsed = parse(multi, "c,id,a,b\n0.2,10,0.2,0.4\n0,11,1,0\n0.5,12,0.5,1\n")
     assert parsed == pytest.approx(np.array([[0.25, 0.5, 0.25], [1, 0, 0], [0.25, 0.5, 0.25]]))
@@ -135,6 +143,52 @@ def test_parquet_answers_of_every_id_type(folder):
         answers = load_answers(spec, path, view="search")
         written = pd.DataFrame({"id": ids, "y": [7.0, 8.0]}).iloc[::-1].to_csv(index=False)
         assert parse((spec, answers), written).tolist() == [7.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([0.1, 2.5], dtype="float32"),
+        pd.Series([0.1, 2.5], dtype="Float32"),
+        pd.Series(pd.to_datetime(["2020-01-01", "2020-01-02"])),
+        pd.Series(pd.to_datetime(["2020-01-01", "2020-01-02 12:30"], format="mixed")),
+        pd.Series(pd.to_datetime(["2020-01-01", "2020-01-02"], utc=True)),
+        pd.Series(["b", "a"], dtype="category"),
+        pd.Series([2**62, 2**62 + 1]),
+    ],
+    ids=lambda c: str(c.dtype),
+)
+def test_typed_identifiers_are_spelled_as_pandas_writes_them(folder, column):
+    spec = task("mae", "regression")
+    path = folder / "typed.parquet"
+    table = pd.DataFrame({"id": column, "y": [7.0, 8.0]})
+    table.to_parquet(path)
+    answers = load_answers(spec, path, view="search")
+    assert parse((spec, answers), table.iloc[::-1].to_csv(index=False)).tolist() == [7.0, 8.0]
+
+
+def test_identifiers_that_are_equal_as_numbers_are_told_apart(folder):
+    spec = task("mae", "regression")
+    answers = loaded(folder, spec, [1, 2, 3], ids=["1e3", "1000", "1000.0"])
+    assert parse((spec, answers), "id,y\n1000,2\n1000.0,3\n1e3,1\n").tolist() == [1.0, 2.0, 3.0]
+    assert parse((spec, answers), "id,y\n1000.0,2\n1000.0,3\n1000.0,1\n").kind == "duplicate_ids"
+
+
+@pytest.mark.parametrize("classes", [("a", " a ", "A"), ("a\nb", "c,d", 'e"f'), ("x y", "X Y", "x_y")])
+def test_class_columns_of_any_spelling(folder, classes):
+    spec = task("logloss", "multiclass", classes)
+    answers = loaded(folder, spec, classes)
+    table = pd.DataFrame(np.eye(3), columns=list(classes))
+    table.insert(0, "id", IDS)
+    for order in (list(table), list(table)[::-1]):
+        assert parse((spec, answers), table[order].to_csv(index=False)).tolist() == np.eye(3).tolist()
+
+
+def test_target_with_a_line_break(folder):
+    spec = task("mae", "regression", target="price\n(EUR)")
+    answers = loaded(folder, spec, [1, 2, 3])
+    text = pd.DataFrame({"id": IDS, spec.target: [4, 5, 6]}).to_csv(index=False)
+    assert parse((spec, answers), text).tolist() == [4.0, 5.0, 6.0]
 
 
 # --- refused ----------------------------------------------------------------------------------------------
@@ -231,7 +285,53 @@ def test_leading_zeros_are_part_of_an_identifier(folder):
     assert parse((spec, answers), "id,y\n7,1\n007,2\n").tolist() == [2.0, 1.0]
     only = loaded(folder, spec, [1, 2], ids=["007", "008"])
     failure = parse((spec, only), "id,y\n7,1\n8,2\n")
-    assert failure.kind == "unknown_ids" and "leading zeros" in failure.message
+    assert failure.kind == "unknown_ids" and "dtype=str" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("ids", "sent", "hint"),
+    [
+        (("NA", "b"), ("", "b"), "keep_default_na=False"),
+        (("007", "8"), ("7", "8"), "dtype=str"),
+        (("12345678901234567", "8"), ("1.2345678901234568e+16", "8"), "dtype=str"),
+    ],
+)
+def test_identifiers_that_pandas_changes_are_explained(folder, ids, sent, hint):
+    spec = task("mae", "regression")
+    answers = loaded(folder, spec, [1, 2], ids=list(ids))
+    failure = parse((spec, answers), f"id,y\n{sent[0]},1\n{sent[1]},2\n")
+    assert failure.kind == "unknown_ids" and hint in failure.message
+
+
+def test_missing_label_where_a_class_is_called_none(folder):
+    spec = task("accuracy", "multiclass", ("None", "a", "b"))
+    answers = loaded(folder, spec, ["None", "a", "b"])
+    failure = parse((spec, answers), "id,y\n10,\n11,a\n12,b\n")
+    assert failure.kind == "missing_values" and "keep_default_na=False" in failure.message
+
+
+ROOMY = {
+    "a million columns": (b"id," + b"a," * 1_000_000 + b"y\n10,1\n", "wrong_columns"),
+    "a million cells in a row": (b"id,y\n" + b"1," * 1_000_000 + b"\n", "ragged_rows"),
+    "a header that never ends": (b'id,"y' + b"\n" * 3_000_000, "wrong_columns"),
+    "a quote that never ends": (b'id,y\n10,"' + b"\n" * 3_000_000, "missing_rows"),
+    "blank lines": (b"id,y\n" + b"\n" * 3_000_000, "missing_rows"),
+    "a number of a million digits": (b"id,y\n10," + b"9" * 1_000_000 + b"\n11,2\n12,3\n", "not_finite"),
+    "an identifier of a million digits": (b"id,y\n" + b"9" * 1_000_000 + b",1\n", "unknown_ids"),
+    "a million rows": (b"id,y\n" + b"10,1\n" * 1_000_000, "duplicate_ids"),
+}
+
+
+@pytest.mark.parametrize(("data", "kind"), ROOMY.values(), ids=ROOMY.keys())
+def test_large_files_below_the_cap_of_a_large_view(regression, data, kind):
+    spec, answers = regression
+    failure = parse((spec, dataclasses.replace(answers, byte_cap=1 << 30)), data)
+    assert failure.kind == kind and len(failure.message) <= MESSAGE_CHARS
+
+
+def test_the_text_of_a_ragged_row_is_not_repeated(regression):
+    failure = parse(regression, "id,y\n10,1\n11,2,private\n12,3\n")
+    assert "Row #2" in failure.message and "private" not in failure.message
 
 
 def test_rmsle_domain(folder):
@@ -317,7 +417,7 @@ def test_classes_that_differ_by_spelling_alone_are_told_apart():
         ("y\n1\n", "no column 'id'"),
         ("id\n1\n", "no column 'y'"),
         ("id,y\n", "no rows"),
-        ("id,y\n1,2\n1.0,3\n", "twice"),
+        ("id,y\n1,2\n1,3\n", "twice"),
         ("id,y\n1,2\n2,\n", "missing or not a number"),
         ("id,y\n1,2\n2,inf\n", "not finite"),
         ("", "cannot be read"),

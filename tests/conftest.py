@@ -1,0 +1,7 @@
+"""Settings for every test."""
+
+from hypothesis import settings
+
+# No test asserts how long something takes: on a machine under load that says nothing of the code.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
