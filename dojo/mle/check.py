@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +83,8 @@ def _column_problems(task: Task) -> list[TaskError]:
     data, spec, found = task.file.data, task.spec, []
     if task.prepare_py is not None:
         return []
+    from dojo.mle.tables import column_names
+
     roles = {
         "target": (spec.target,),
         "group": (spec.group,),
@@ -95,7 +96,7 @@ def _column_problems(task: Task) -> list[TaskError]:
         if path is None or not path.is_file():
             continue
         try:
-            columns = _header(path)
+            columns = column_names(path)
         except TaskError as exc:
             found.append(exc)
             continue
@@ -105,24 +106,6 @@ def _column_problems(task: Task) -> list[TaskError]:
                     where = f"{task.root / TASK_FILE} {field}"
                     found.append(TaskError(f"there is no column {column!r} in {name}", where))
     return found
-
-
-def _header(path: Path) -> list[str]:
-    from dojo.mle.tables import one_line
-
-    try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            return [str(name) for name in pq.read_schema(path).names]
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            return next(csv.reader(handle), [])
-    except UnicodeDecodeError:
-        raise TaskError(
-            "is not UTF-8; save it as UTF-8, or make the package with dojo new --encoding", str(path)
-        ) from None
-    except (ValueError, OSError) as exc:
-        raise TaskError(f"cannot be read: {one_line(exc)}", str(path)) from exc
 
 
 def _data_problems(task: Task, progress: Callable[[str], None] | None) -> list[TaskError]:

@@ -48,21 +48,36 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        _refuse_double_names(path)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
-    except FileNotFoundError:
-        raise TaskError("file not found", str(path)) from None
+        column_names(path)
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
     except (ValueError, OSError) as exc:  # pandas' and pyarrow's parser errors are ValueErrors or OSErrors
         raise TaskError(f"cannot be read as {path.suffix.lstrip('.')}: {one_line(exc)}", path.name) from exc
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for row names then
+        raise TaskError("rows have more fields than the header; repair them, or use dojo new", path.name)
+    return frame
 
 
-def _refuse_double_names(path: Path) -> None:
-    """Raise TaskError for a repeated column name, which pandas would rename in silence."""
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        header = next(csv.reader(handle), [])
+def column_names(path: Path) -> list[str]:
+    """The column names of a prepared table, without reading its rows.
+
+    Raises:
+        TaskError: the file cannot be read, or a name is there twice (pandas would rename it in silence).
+    """
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return [str(name) for name in pq.read_schema(path).names]
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            header = next(csv.reader(handle), [])
+    except UnicodeDecodeError:
+        raise TaskError("is not UTF-8; save it as UTF-8, or use dojo new --encoding", str(path)) from None
+    except (ValueError, OSError) as exc:
+        raise TaskError(f"cannot be read: {one_line(exc)}", str(path)) from exc
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise TaskError(f"column {twice[0]!r} is there twice; rename one", path.name)
+    return header
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -81,13 +81,12 @@ def make_view(prepared: Prepared, name: str, out: Path) -> View:
     """
     spec = prepared.spec
     labelled = tables.read_table(prepared.labelled)
-    test = tables.read_table(prepared.test)
     answers: pd.DataFrame | None
     if name == FINAL:
-        train = labelled
+        train, test = labelled, tables.read_table(prepared.test)
         answers = tables.read_table(prepared.answers) if prepared.answers else None
     else:
-        train, test, answers = _hidden(prepared, name, labelled, list(test.columns))
+        train, test, answers = _hidden(prepared, name, labelled, tables.column_names(prepared.test))
     suffix = prepared.labelled.suffix
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -201,6 +201,8 @@ def test_check_names_everything_that_is_wrong(name: str, tmp_path: Path) -> None
         ("data.csv", b"\xff\xfe", "is not UTF-8"),
         ("data.csv", b"Id,price,price\n1,2,3\n", "column 'price' is there twice"),
         ("data.csv", b"Id,price\n", "has no rows"),
+        ("data.csv", b"Id,price\n1,2,3\n4,5,6\n", "more fields than the header"),
+        ("data.csv", b"Id,price\n1,2\n4,5,6\n", "cannot be read as csv: .* line 3"),
         ("population.json", b"{}", "population.json"),
     ],
 )
