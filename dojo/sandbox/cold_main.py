@@ -20,8 +20,9 @@ from typing import Any, NoReturn
 def main(argv: list[str]) -> None:
     """Set up and execute bubblewrap; never returns normally."""
     sys.path.insert(0, argv[1])
-    from dojo.sandbox import channel
+    from dojo.sandbox import channel, linux
 
+    linux.default_signals()
     sock = socket.socket(fileno=int(argv[2]))
     sock.set_inheritable(False)
     try:

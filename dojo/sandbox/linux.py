@@ -302,3 +302,12 @@ def install_seccomp(program: bytes) -> None:
     buffer = ctypes.create_string_buffer(program, len(program))
     prog = _SockFprog(len=len(program) // 8, filter=ctypes.cast(buffer, ctypes.c_void_p))
     _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(prog))
+
+
+def default_signals() -> None:
+    """Take back what a caller's signal settings do to a helper: a Ray worker ignores SIGCHLD, and children inherit it.
+
+    With SIGCHLD ignored nobody, bubblewrap included, learns how a child ended.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])

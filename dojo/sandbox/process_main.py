@@ -21,6 +21,7 @@ def main(argv: list[str]) -> None:
     sys.path.insert(0, argv[1])
     from dojo.sandbox import channel, linux
 
+    linux.default_signals()
     sock = socket.socket(fileno=int(argv[2]))
     sock.set_inheritable(False)
     try:

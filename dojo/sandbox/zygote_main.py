@@ -16,9 +16,10 @@ def main(argv: list[str]) -> None:
     here = str(Path(__file__).parent)
     own = [path for path in sys.path if path not in ("", here, root)]
     sys.path[:] = [root, *own]
-    from dojo.sandbox import zygote_server
+    from dojo.sandbox import linux, zygote_server
 
     sys.path[:] = own
+    linux.default_signals()
     zygote_server.serve(control_fd)
 
 
