@@ -105,8 +105,8 @@ def _environment(ground: _Ground) -> _Verdict:
     result = ground.run(scripts.ENVIRONMENT)
     allowed = {*base_env(), "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE", "end"}
     # Libraries set variables for their own children; only names the harness itself has can be leaks.
-    leaked = [n for n in result.stdout.split() if n not in allowed and n in os.environ]
-    return bool(result.ok and not leaked), ", ".join(leaked) or result.outcome
+    leaked = sorted({n for n in result.stdout.split() if n not in allowed and n in os.environ})
+    return bool(result.ok and not leaked), ", ".join(leaked)[:500] or "held"
 
 
 def _patching(ground: _Ground) -> _Verdict:

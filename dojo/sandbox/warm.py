@@ -287,10 +287,11 @@ class WarmSandbox:
             stack.callback(self._let_go, box)
             streams = Streams(job.limits.output_kb)
             stack.callback(streams.close)
-            if box.group is not None:
-                box.group.limit(job.limits.memory_mb, job.limits.processes)
             stage = self._hand_job(box, job, forked=forked, fds=tuple(streams.write_ends))
             stack.callback(stage.close)
+            if box.group is not None:
+                # Not before it has answered: it makes its group itself, while it waits for a job.
+                box.group.limit(job.limits.memory_mb, job.limits.processes)
             streams.close_write_ends()
             stage.fill()
             started = time.monotonic()
