@@ -19,7 +19,7 @@ from cluster.procs import Pid, descendants, sweep
 from dojo.environment import Environment, Observation
 from dojo.errors import DojoError, GradingError, SandboxUnavailable, boundary
 from dojo.slot import Slot
-from gome.errors import GomeError, Interrupted
+from gome.errors import GomeError, Interrupted, LlmDenied
 from gome.loop.assignment import Assignment, FinalAssignment, Notice, Plan, Worker
 from gome.loop.backend import cpu_slots, machine_cpus, machine_memory_mb
 from gome.loop.experiment import Costs
@@ -153,8 +153,14 @@ def _slot(index: int, plan: Plan, cpus: float) -> Slot:
 
 def _trouble(exc: Exception, paid: Costs) -> Trouble:
     message = " ".join(f"{type(exc).__name__}: {exc}".split())[:500]
-    if isinstance(exc, SandboxUnavailable):
-        return Trouble("sandbox", message, paid)
-    if isinstance(exc, GradingError):
-        return Trouble("grading", message, paid)
-    return Trouble("memory" if isinstance(exc, MemoryUnavailable) else "bug", message, paid)
+    match exc:
+        case SandboxUnavailable():
+            return Trouble("sandbox", message, paid)
+        case GradingError():
+            return Trouble("grading", message, paid)
+        case MemoryUnavailable():
+            return Trouble("memory", message, paid)
+        case LlmDenied():
+            return Trouble("denied", str(exc), paid)
+        case _:
+            return Trouble("bug", message, paid)

@@ -49,8 +49,8 @@ class RayBackend:
         self,
         *,
         address: str | None = None,
-        num_cpus: float | None = None,
-        num_gpus: float | None = None,
+        num_cpus: int | None = None,
+        num_gpus: int | None = None,
         wait_s: float = 60.0,
         stall_s: float | None = None,
     ) -> None:
@@ -103,6 +103,7 @@ class RayBackend:
 
         Raises:
             ClusterError: the last trace was given up.
+            LlmDenied: the language model serves nothing with this key, model or url.
         """
         pool, had = self._opened(), bool(run.active_traces())
         while True:
@@ -115,6 +116,8 @@ class RayBackend:
                 if batch.events:
                     run.accept_events(member.trace, batch.events, batch.blobs)
                 if batch.trouble is not None:
+                    if batch.trouble.kind == "denied":  # no trace would fare better
+                        raise batch.trouble.error()
                     pool.lose(member, batch.trouble.message, batch.trouble.paid)
                 elif batch.done:
                     member.work = None

@@ -15,7 +15,7 @@ from typing import Literal
 from cluster.errors import ClusterError, MemoryUnavailable
 from cluster.procs import Pid
 from dojo.errors import DojoError, GradingError, SandboxUnavailable
-from gome.errors import GomeError, Interrupted
+from gome.errors import GomeError, Interrupted, LlmDenied
 from gome.loop.assignment import Notice
 from gome.loop.events import Event, ExperimentFinished, FinalJob
 from gome.loop.experiment import Costs
@@ -29,6 +29,7 @@ _KINDS: dict[str, type[DojoError] | type[GomeError]] = {
     "sandbox": SandboxUnavailable,
     "grading": GradingError,
     "memory": MemoryUnavailable,
+    "denied": LlmDenied,
     "bug": ClusterError,
 }
 
@@ -37,9 +38,9 @@ _KINDS: dict[str, type[DojoError] | type[GomeError]] = {
 class Trouble:
     """Why a step or job could not be carried out; typed without depending on how an exception pickles."""
 
-    kind: Literal["sandbox", "grading", "memory", "bug"]
+    kind: Literal["sandbox", "grading", "memory", "denied", "bug"]
     message: str
-    paid: Costs = Costs()
+    paid: Costs = field(default_factory=Costs)
 
     def error(self) -> Exception:
         """The exception that says the same."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.actor import TraceWorker, Work
@@ -169,7 +170,7 @@ class Pool:
         Gives False when the trace is given up.
         """
         work, paid = member.work, paid or member.paid()
-        log.warning("trace %d: %s", member.trace, cause)
+        log.info("trace %d: %s", member.trace, cause)
         self._end(member)
         experiment = work.experiment if isinstance(work, Assignment) else None
         if not self.run.lost(member.trace, experiment, cause, paid):
@@ -269,7 +270,9 @@ class Pool:
 
 def _death(exc: RayError) -> str:
     """Why a worker is gone, in one line."""
-    text = str(exc).strip()
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    known = [line for line in lines if "exit" in line.lower() or "Error" in line]
-    return f"{type(exc).__name__}: {(known or lines or [''])[-1]}"[:400]
+    text = " ".join(str(exc).split())
+    if isinstance(exc, RayActorError):
+        detail = re.search(r"Worker exit detail: (.*?)(\. |$)", text)
+        if detail is not None:
+            return f"its worker died: {detail.group(1)}"[:300]
+    return f"{type(exc).__name__}: {text[-300:]}"

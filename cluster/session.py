@@ -33,6 +33,7 @@ _YOUNG_S = 60.0
 _ENV = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # else it prints "A worker died …" on stdout; the run tells it better
     "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
 }
 
@@ -52,8 +53,8 @@ class RaySession:
         namespace: str,
         *,
         address: str | None = None,
-        num_cpus: float | None = None,
-        num_gpus: float | None = None,
+        num_cpus: int | None = None,
+        num_gpus: int | None = None,
     ) -> None:
         self.namespace = namespace
         self.address = address or os.environ.get("RAY_ADDRESS") or None
@@ -110,8 +111,8 @@ class RaySession:
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
         _quiet()
-        if self.local:
-            os.environ.update({k: v for k, v in _ENV.items() if k not in os.environ})
+        for name, value in _ENV.items():
+            os.environ.setdefault(name, value)
         import ray
 
         if ray.is_initialized():
@@ -142,7 +143,7 @@ class RaySession:
             ray.init(
                 address="local",
                 namespace=self.namespace,
-                num_cpus=self._num_cpus,  # type: ignore[arg-type]
+                num_cpus=self._num_cpus,
                 num_gpus=self._num_gpus,
                 include_dashboard=False,
                 object_store_memory=_STORE_BYTES,
@@ -189,7 +190,7 @@ def _temporary_directory() -> Iterator[Path]:
     """A directory with a short name for a local Ray, locked while it is in use. Takes away abandoned ones."""
     base = Path(tempfile.gettempdir())
     if len(str(base)) + _SOCKET_PATH > 100:
-        base = Path("/tmp")  # noqa: S108
+        base = Path("/tmp")
     _remove_abandoned(base)
     root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
     with (root / "lock").open("w") as lock:

@@ -40,7 +40,8 @@ class SlotShape:
 
 def alive_nodes() -> list[dict[str, float]]:
     """Total resources of each live node."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"] for node in nodes if node["Alive"]]
 
 
 def shape(config: RunConfig, nodes: Sequence[dict[str, float]]) -> SlotShape:
@@ -115,5 +116,5 @@ def release(groups: Iterable[Any]) -> None:
 
 
 def _free() -> str:
-    free = ray.available_resources()
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     return " and ".join(f"{free.get(name, 0.0):g} {name}s" for name in ("CPU", "GPU"))
