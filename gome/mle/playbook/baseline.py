@@ -3,7 +3,7 @@
 One rule per modality (contracts: "scikit-learn's defaults with plain imputation and encoding"):
 
 - tables: a random forest on mean-imputed numbers and one-hot categories;
-- texts: tf-idf of words with logistic regression or ridge;
+- texts, and tables with text columns: tf-idf of words with logistic regression or ridge;
 - series: a random forest on the raw values;
 - images: logistic regression or ridge on the pixels;
 - forecasts: the least-squares line through time.
@@ -48,7 +48,7 @@ def _order(task: TaskSpec) -> list[str]:
     linear = "ridge" if is_numeric(task) else "logistic"
     if task.problem == "forecast":
         return ["line", "seasonal_naive", "drift", "naive", "forest"]
-    if task.modality == "text":
+    if task.modality == "text" or task.text_columns:
         return [linear, "bayes", "knn", "forest"]
     if task.modality == "series":
         return ["forest", "knn", linear]
@@ -68,6 +68,6 @@ def _changes(task: TaskSpec, name: str) -> dict[str, Any]:
         return {"model.family": "linear", "forecast.method": name}
     changes: dict[str, Any] = {"model.family": name}
     distances = name in ("ridge", "logistic", "knn")
-    if distances and task.modality not in ("text", "image"):
+    if distances and task.modality != "image" and not (task.modality == "text" or task.text_columns):
         changes |= _SCALED
     return changes

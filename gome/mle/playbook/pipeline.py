@@ -239,6 +239,7 @@ def check(spec: PipelineSpec, task: TaskSpec) -> None:
             )
         if not numeric and member.target.transform != "none":
             raise ValueError(f"target.transform has no meaning for a {task.problem} task")
+        _check_features(member, task)
     if spec.post.calibration != "none" and task.metric.needs not in ("probability", "probabilities"):
         raise ValueError("post.calibration needs a metric on probabilities")
     if spec.post.threshold != "none" and task.metric.needs != "label":
@@ -253,3 +254,22 @@ def check(spec: PipelineSpec, task: TaskSpec) -> None:
         raise ValueError("cv.scheme=stratified needs a classification task")
     if spec.cv.scheme == "time" and task.time is None:
         raise ValueError("cv.scheme=time needs a task with a time column")
+
+
+def _check_features(spec: PipelineSpec, task: TaskSpec) -> None:
+    """Refuse a member that would be left without any feature."""
+    series, forecast, dates = spec.series, spec.forecast, spec.dates
+    if task.problem == "forecast":
+        seasonal = forecast.harmonics or forecast.seasonal_dummies
+        dated = dates.parts or dates.cyclic or dates.weekend
+        if forecast.method == "regression" and not (forecast.degree or seasonal or dated):
+            raise ValueError("forecast.degree=0 leaves no features: set a degree, harmonics or date parts")
+    elif task.image_shape and not (spec.image.pixels or spec.image.gradients):
+        raise ValueError("image.pixels=False leaves no features: set image.gradients")
+    elif task.series_prefix and not (
+        (series.values or series.summary or series.differences or series.autocorrelation)
+        or (series.fft or series.kernels or series.intervals)
+    ):
+        raise ValueError("series.values=False leaves no features: set series.summary, fft or kernels")
+    elif task.modality == "text" and spec.text.vectorizer == "none" and not spec.text.statistics:
+        raise ValueError("text.vectorizer=none leaves no features: set text.statistics")

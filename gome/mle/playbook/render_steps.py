@@ -32,13 +32,11 @@ IMPORTS = (
     "from sklearn.feature_selection import f_regression",
     "from sklearn.impute import IterativeImputer",
     "from sklearn.impute import KNNImputer",
-    "from sklearn.impute import MissingIndicator",
     "from sklearn.impute import SimpleImputer",
     "from sklearn.pipeline import Pipeline",
     "from sklearn.pipeline import make_pipeline",
     "from sklearn.pipeline import make_union",
     "from sklearn.preprocessing import FunctionTransformer",
-    "from sklearn.preprocessing import KBinsDiscretizer",
     "from sklearn.preprocessing import MinMaxScaler",
     "from sklearn.preprocessing import OneHotEncoder",
     "from sklearn.preprocessing import OrdinalEncoder",
@@ -153,16 +151,10 @@ def column_steps(spec: PipelineSpec, task: TaskSpec, prefixes: tuple[str, ...]) 
     numeric = numeric_steps(spec, task)
     steps.append(("numbers", chained(numeric), 'make_column_selector("^num:")'))
     if spec.numeric.indicators:
-        steps.append(("missing", "MissingIndicator(error_on_new=False)", 'make_column_selector("^num:")'))
+        steps.append(("missing", "MissingFlags()", 'make_column_selector("^num:")'))
     if spec.numeric.bins:
-        bins = call(
-            "KBinsDiscretizer",
-            n_bins=max(2, spec.numeric.bins),
-            quantile_method='"averaged_inverted_cdf"',
-            random_state="seed",
-        )
-        fill = 'SimpleImputer(strategy="median", keep_empty_features=True)'
-        steps.append(("bins", f"make_pipeline({fill}, {bins})", 'make_column_selector("^num:")'))
+        bins = f"QuantileBins({max(2, spec.numeric.bins)})"
+        steps.append(("bins", bins, 'make_column_selector("^num:")'))
     if has_series(task):
         steps += _series_steps(spec)
     if has_image(task) and spec.image.pixels:
@@ -198,6 +190,7 @@ def numeric_steps(spec: PipelineSpec, task: TaskSpec) -> list[str]:
         case "knn":
             steps.append("KNNImputer(keep_empty_features=True)")
         case "iterative":
+            steps.append("FunctionTransformer(np.array)")  # a copy: the imputer writes into its input
             arguments = {"max_iter": 5, "n_nearest_features": 10, "keep_empty_features": "True"}
             steps.append(call("IterativeImputer", **arguments, random_state="seed"))
         case "none":

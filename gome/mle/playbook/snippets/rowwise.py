@@ -135,9 +135,10 @@ def code_statistics(x: pd.DataFrame) -> pd.DataFrame:
 
 def code_tokens(code: str) -> dict[str, float]:
     """Counts of the tokens of a code string; a number right after one multiplies it: C2H6 has C:2, H:6."""
-    counts: Counter[str] = Counter()
+    counts: Counter[str] = Counter(tokens=0)
     for token, number in re.findall(r"([A-Z][a-z]?|[a-z]|[^\w\s]|_)(\d{0,4})", code):
         counts[token] += int(number) if number and token.isalnum() else 1
+        counts["tokens"] += 1
     return {token: float(count) for token, count in counts.items()}
 
 

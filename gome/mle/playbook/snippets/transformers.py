@@ -66,6 +66,43 @@ class SkewedLog(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.where(self.skewed_, np.sign(values) * np.log1p(np.abs(values)), values)
 
 
+class MissingFlags(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A 0/1 column for each column that has missing values in the training rows; one of zeros if none has."""
+
+    def fit(self, x: pd.DataFrame, y: Any = None) -> Self:
+        """Find those columns."""
+        missing = np.isnan(np.asarray(x, dtype=float)).any(axis=0)
+        self.columns_ = np.flatnonzero(missing) if missing.any() else np.array([0])
+        return self
+
+    def transform(self, x: pd.DataFrame) -> np.ndarray:
+        """The flags."""
+        return np.isnan(np.asarray(x, dtype=float)[:, self.columns_]).astype(float)
+
+
+class QuantileBins(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Cuts each column at its quantiles: one 0/1 column per bin, none set for a missing value."""
+
+    def __init__(self, bins: int) -> None:
+        self.bins = bins
+
+    def fit(self, x: pd.DataFrame, y: Any = None) -> Self:
+        """Learn the cuts; equal ones are merged."""
+        cuts = pd.DataFrame(np.asarray(x, dtype=float)).quantile(np.arange(1, self.bins) / self.bins)
+        self.cuts_ = [np.unique(cuts[c].dropna()) for c in cuts]
+        return self
+
+    def transform(self, x: pd.DataFrame) -> np.ndarray:
+        """One-hot bins of all columns side by side."""
+        values = np.asarray(x, dtype=float)
+        blocks = [
+            np.eye(len(cuts) + 1)[np.searchsorted(cuts, values[:, i], side="right")]
+            for i, cuts in enumerate(self.cuts_)
+        ]
+        known = np.repeat(~np.isnan(values), [block.shape[1] for block in blocks], axis=1)
+        return np.hstack(blocks) * known
+
+
 class CountEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Replaces each level by how often it occurs in the training rows."""
 
