@@ -36,9 +36,12 @@ def read_output(directory: Path, name: str, max_bytes: int) -> bytes | None:
         return None
     finally:
         os.close(directory_fd)
-    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
+    try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_size > max_bytes:
             return None
-        data = file.read(max_bytes + 1)
+        with open(fd, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+            data = file.read(max_bytes + 1)
+    finally:
+        os.close(fd)
     return data if len(data) <= max_bytes else None
