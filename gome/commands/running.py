@@ -317,6 +317,9 @@ def _default_dir(name: str) -> Path:
 
 def _observed(go: Any, folder: Path, *, quiet: bool) -> RunReport:
     """Carry a run out under a view; a signal stops it cleanly and says how to go on."""
+    from dojo.errors import DojoError, TaskError
+    from gome.errors import ConfigError, GomeError, ResumeError
+
     view = make_view(quiet=quiet)
     with stoppable() as (stop, keep):
         try:
@@ -329,6 +332,13 @@ def _observed(go: Any, folder: Path, *, quiet: bool) -> RunReport:
             else:
                 say("stopped before anything was run")
             raise typer.Exit(stop.exit_code) from None
+        except (DojoError, GomeError) as exc:
+            view.stop()
+            if (folder / "journal.jsonl").is_file() and not isinstance(
+                exc, ConfigError | ResumeError | TaskError
+            ):
+                say(f"what is committed is safe; go on with: gome resume {folder}")
+            raise
         finally:
             view.stop()
 

@@ -66,6 +66,9 @@ class Silent:
 
 def make_view(*, quiet: bool = False) -> View:
     """The live view where stderr is a terminal that can redraw, plain lines elsewhere."""
+    logging.getLogger("gome.cluster").setLevel(
+        logging.ERROR
+    )  # what it warns of is an event, and shown as one
     if quiet:
         return Silent()
     from rich.console import Console
