@@ -61,6 +61,7 @@ class _Zygote:
         self.spares: deque[_Spare] = deque()
         self.status_writers: dict[int, int] = {}
         loaded = [name for name in settings["preload"] if _try_import(name)]
+        runner.rehearse()
         self.setters = runner.loaded_thread_setters()
         problem = _unsafe_to_fork()
         gc.collect()
