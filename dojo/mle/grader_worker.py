@@ -53,11 +53,14 @@ def _die_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _make_room(tables: Iterable[Path]) -> None:
-    """Raise the memory cap by what our own tables may take as frames; submissions get no more for it."""
-    size = sum(p.stat().st_size * _FRAME_BYTES.get(p.suffix, 0) for p in tables if p.is_file())
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (soft + size, hard))
+_PARSED_BYTES = 4
+"""Bytes of memory, copies included, per byte of a submission."""
+_LARGEST_SUBMISSION = 512 << 20
+
+
+def _frame_bytes(tables: Iterable[Path]) -> int:
+    """What our own tables may take as frames."""
+    return sum(p.stat().st_size * _FRAME_BYTES.get(p.suffix, 0) for p in tables if p.is_file())
 
 
 def _own_pipes() -> tuple[int, int]:
@@ -77,8 +80,21 @@ def _dump(items: Sequence[Frozen]) -> list[Any]:
 class _Worker:
     """Holds the grading room of one task between requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._frames: dict[str, int] = {}
+        self._parsing = 0
         self._room: GradingRoom | None = None
+
+    def _make_room(self, view: str, frames: int, parsing: int) -> None:
+        """Raise the memory cap by what all views' tables, and one submission within its byte cap, may take."""
+        self._frames[view] = frames
+        self._parsing = max(self._parsing, parsing)
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        most = self._memory + sum(self._frames.values()) + self._parsing
+        resource.setrlimit(
+            resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard)
+        )
 
     def answer(self, header: dict[str, Any], blobs: list[bytes]) -> dict[str, Any]:
         """Carry one request out. Raises `GradingError` for the grader's own trouble."""
@@ -96,8 +112,11 @@ class _Worker:
             answers, train, test = (
                 Path(header[key]) if header[key] else None for key in ("answers", "train", "test")
             )
-            _make_room(path for path in (answers, train, test) if path)
-            return {"byte_cap": room.load(view, answers, train, test)}
+            frames = _frame_bytes(path for path in (answers, train, test) if path)
+            self._make_room(view, frames, 0)
+            cap = room.load(view, answers, train, test)
+            self._make_room(view, frames, _PARSED_BYTES * min(cap, _LARGEST_SUBMISSION))
+            return {"byte_cap": cap}
         if action == "check":
             failure = room.check(blobs[0], view)
             return {"failure": failure.model_dump(mode="json")} if failure else {}
@@ -123,7 +142,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     request, reply = _own_pipes()
     warnings.simplefilter("ignore")
-    worker = _Worker()
+    worker = _Worker(memory)
     while True:
         try:
             header, blobs = wire.receive(request)

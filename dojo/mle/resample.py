@@ -14,6 +14,8 @@ Counts = NDArray[np.uint16]
 Indices = NDArray[np.int64]
 
 REPLICATES = 200
+_FEWEST_REPLICATES = 50
+_MOST_CELLS = 40_000_000
 _CACHED_CELLS = 8_000_000
 _CHUNK_CELLS = 2_000_000
 
@@ -25,14 +27,16 @@ class Resamples:
         n: number of rows.
         blocks: shape (n,) block codes 0 … b-1; whole blocks are drawn. None draws single rows.
         seed: fixes the draws.
-        replicates: number of resamples.
+        replicates: number of resamples; by default 200, and fewer (at least 50) above 200,000 rows, where a
+            standard error matters less than the seconds it takes.
     """
 
     def __init__(
-        self, n: int, blocks: Indices | None = None, *, seed: int = 0, replicates: int = REPLICATES
+        self, n: int, blocks: Indices | None = None, *, seed: int = 0, replicates: int | None = None
     ) -> None:
         self.n = n
-        self.replicates = replicates
+        affordable = max(_FEWEST_REPLICATES, _MOST_CELLS // max(1, n))
+        self.replicates = min(REPLICATES, affordable) if replicates is None else replicates
         self._blocks = blocks
         self._seed = seed
         self._cache: list[Counts] | None = None

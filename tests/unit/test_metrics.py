@@ -240,6 +240,10 @@ def test_resamples_are_seeded_and_keep_blocks_whole():
     assert (first[:, ::3].sum(axis=1) == 6).all()
 
 
+def test_number_of_resamples_falls_with_rows_and_stays_useful():
+    assert [Resamples(n).replicates for n in (10, 200_000, 400_000, 10_000_000)] == [200, 200, 100, 50]
+
+
 def test_large_resamples_come_in_chunks_with_the_same_draws():
     small = Resamples(50_000, seed=1)
     chunks = list(small.counts())
