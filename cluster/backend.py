@@ -175,7 +175,7 @@ class RayBackend:
         session, self._session = self._session, None
         try:
             if pool is not None:
-                pool.close()
+                pool.close(release_slots=session is None or not session.local)
         finally:
             if session is not None:
                 session.close()

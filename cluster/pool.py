@@ -253,8 +253,8 @@ class Pool:
 
     # ---------------------------------------------------------------- end
 
-    def close(self, *, keep_slots: bool = False) -> None:
-        """End all workers, gently within a bounded time, then by force. Gives back their slots."""
+    def close(self, *, release_slots: bool = True) -> None:
+        """End all workers, gently within a bounded time, then by force. Gives back their slots if Ray stays."""
         members = self.alive()
         refs = [m.actor.close.remote() for m in members]
         if refs:
@@ -263,7 +263,7 @@ class Pool:
             ray.kill(member.actor)
             member.actor = member.ref = member.work = None
         ray.kill(self.memory)
-        if not keep_slots:
+        if release_slots:
             release(self.groups)
         sweep([child for member in members for child in member.children])
 

@@ -13,6 +13,7 @@ import fcntl
 import logging
 import os
 import shutil
+import signal
 import sys
 import sysconfig
 import tempfile
@@ -84,13 +85,15 @@ class RaySession:
             )
         if self._error is not None:
             raise self._error
+        _take_back_signals()
 
-    def close(self, timeout: float = 10.0) -> None:
+    def close(self, timeout: float = 30.0) -> None:
         """Disconnect, and end the Ray that was started here. Does not wait long for one that is still starting."""
         atexit.unregister(self.close)
         self._stop.set()
         if self._thread.is_alive():
             self._over.wait(timeout if self._ready.is_set() else min(timeout, 1.0))
+        _take_back_signals()
 
     def _main(self) -> None:
         try:
@@ -151,6 +154,18 @@ class RaySession:
                 logging_level=logging.ERROR,
                 _temp_dir=str(root),
             )
+
+
+def _take_back_signals() -> None:
+    """Install Python's handlers once more.
+
+    Ray's core puts its own over them, which print a stack trace, and takes all away when it ends.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handler = signal.getsignal(number)
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def _quiet() -> None:

@@ -17,7 +17,7 @@ import pytest
 from gome.loop.backend import SerialBackend
 from gome.loop.execute import execute
 from gome.loop.journal import canonical, read_journal
-from tests.support.fake_world import FakeLlms, fake_agent, fake_config, fake_run
+from tests.support.fake_world import FakeLlms, fake_agent, fake_run
 from tests.support.shared_ray import MARK, eventually, marked
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
