@@ -63,7 +63,7 @@ def optimize(
         dojo.TaskError: the task or its data are unusable.
     """
     config = config or RunConfig()
-    _check(config)
+    check_config(config)
     built, factory = _agent(agent, llm)
     loaded = _load(task)
     directory = RunDir(Path(run_dir))
@@ -189,7 +189,12 @@ def write_best(run: Run, directory: RunDir) -> None:
         (directory.best / "submission.csv").write_bytes(run.blobs.get(final.submission))
 
 
-def _check(config: RunConfig) -> None:
+def check_config(config: RunConfig) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        ConfigError: lock-step mode with a budget that reads a clock.
+    """
     budget = config.budget
     if config.lockstep and (budget.steps is None or budget.wall_s is not None or budget.slot_s is not None):
         raise ConfigError("lock-step mode takes a budget of steps alone: no decision may read a clock")

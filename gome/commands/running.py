@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -203,12 +205,13 @@ def demo(
 def _start(options: Options, *, quiet: bool) -> RunReport:
     """Check everything that can be checked before a file is written, then run."""
     from dojo.registry import load_task
-    from gome.api import optimize
+    from gome.api import check_config, optimize
     from gome.errors import ConfigError
     from gome.runfile import DATA_OPTIONS
     from gome.setup import resolve_agent, resolve_backend
 
     config = options.config()
+    check_config(config)
     if options.task is None:
         raise ConfigError(
             "no task: name a bundled task (gome ls), a task folder, or a data file with --target"
@@ -221,18 +224,36 @@ def _start(options: Options, *, quiet: bool) -> RunReport:
         raise ConfigError(
             f"{', '.join(given)} only with a data file (.csv, .tsv, .parquet): a task says this itself"
         )
-    if options.is_data_file:
-        folder = Path(options.run_dir) if options.run_dir else _default_dir(Path(options.task).stem)
-        task = _own_data(options, config, folder)
-    else:
-        task = load_task(options.task)
-        folder = Path(options.run_dir) if options.run_dir else _default_dir(task.spec.id)
-    task.prepare(None if quiet else say)
+    loaded = None if options.is_data_file else load_task(options.task)
+    name = loaded.spec.id if loaded else Path(options.task).stem
+    folder = Path(options.run_dir) if options.run_dir else _default_dir(name)
 
     def go(observers: list[Any]) -> RunReport:
         return optimize(task, agent, config=config, backend=backend, run_dir=folder, observers=observers)
 
-    return _observed(go, folder, quiet=quiet)
+    with _claimed(folder):
+        task = loaded or _own_data(options, config, folder)
+        task.prepare(None if quiet else say)
+        return _observed(go, folder, quiet=quiet)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Check that a run may be written to `folder`; when nothing comes of it, no empty folder is left behind."""
+    from gome.loop.rundir import RunDir
+
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        directory = RunDir(folder)
+        directory.create()
+        directory.close()
+        yield
+    finally:
+        if made and folder.is_dir() and {p.name for p in folder.iterdir()} == {"lock"}:
+            (folder / "lock").unlink()
+        for path in made:
+            with suppress(OSError):  # not empty: something came of it
+                path.rmdir()
 
 
 def _agent_spec(options: Options) -> str:
@@ -253,7 +274,6 @@ def _own_data(options: Options, config: RunConfig, folder: Path) -> Any:
     """Write the task package of a data file to `folder/task` and say what was inferred."""
     from dojo.mle.new import new_task
     from gome.errors import ConfigError
-    from gome.loop.rundir import RunDir
 
     source = Path(options.task or "")
     if options.target is None:
@@ -263,28 +283,19 @@ def _own_data(options: Options, config: RunConfig, folder: Path) -> Any:
         raise ConfigError(
             f"{package} is there already: run it with gome run {package}, or give another --run-dir"
         )
-    directory = RunDir(folder)
-    fresh = not folder.exists()
-    directory.create()
-    directory.close()
-    try:
-        made = new_task(
-            package,
-            source,
-            target=options.target,
-            metric=options.metric,
-            id_column=options.id,
-            group=options.group,
-            time=options.time,
-            kind=_kind(options.kind),
-            test=Path(options.test) if options.test else None,
-            encoding=options.encoding or "utf-8",
-            seed=config.seed,
-        )
-    finally:
-        if fresh and not package.exists():
-            (folder / "lock").unlink(missing_ok=True)
-            folder.rmdir()
+    made = new_task(
+        package,
+        source,
+        target=options.target,
+        metric=options.metric,
+        id_column=options.id,
+        group=options.group,
+        time=options.time,
+        kind=_kind(options.kind),
+        test=Path(options.test) if options.test else None,
+        encoding=options.encoding or "utf-8",
+        seed=config.seed,
+    )
     for line in made.said:
         say(f"  {line}")
     say(f"  task package: {package} (edit it and run it again: gome run {package})")
