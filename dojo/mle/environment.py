@@ -162,18 +162,25 @@ class MleEnvironment:
 
     def _box(self) -> Sandbox:
         if self._sandbox is None:
+            self._start_grader()  # the two import their libraries side by side
             self._scratch.mkdir(parents=True, exist_ok=True)
             self._sandbox = open_sandbox(self._kind, scratch=self._scratch)
         return self._sandbox
 
-    def _load(self, view: str) -> Grader:
+    def _start_grader(self) -> Grader:
         if self._grader is None:
             self._grader = Grader(self.spec, grade_py=self._prepared.grade_py)
-        if view not in self._graded:
-            found = self._view(view)
-            self._grader.load(view, answers=found.answers, train=found.train, test=found.test)
-            self._graded.add(view)
+            self._grader.start()
         return self._grader
+
+    def _load(self, view: str) -> Grader:
+        grader = self._start_grader()
+        if view not in self._graded:
+            self._box()
+            found = self._view(view)
+            grader.load(view, answers=found.answers, train=found.train, test=found.test)
+            self._graded.add(view)
+        return grader
 
     def _view(self, name: str) -> View:
         """The view, made at first use; environments that share the folder make it once."""
