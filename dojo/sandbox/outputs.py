@@ -40,7 +40,7 @@ def read_output(directory: Path, name: str, max_bytes: int) -> bytes | None:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_size > max_bytes:
             return None
-        with open(fd, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+        with open(fd, "rb", closefd=False) as file:
             data = file.read(max_bytes + 1)
     finally:
         os.close(fd)

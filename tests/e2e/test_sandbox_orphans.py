@@ -149,10 +149,16 @@ def test_control_groups_are_removed(tmp_path):
     if probe is None:
         pytest.skip("no control groups here")
     cgroups.release(probe)
+    mine = f"dojo-box-{os.getpid()}-"
+
+    def groups() -> set[Path]:
+        return {p for root in probe.roots for p in root.parent.iterdir() if p.name.startswith(mine)}
+
+    before = groups()  # of sandboxes that other tests hold open
     (tmp_path / "s.py").write_text("pass")
     for kind in KINDS:
         box = open_sandbox(kind, scratch=tmp_path / "box", preload=())
         box.exec(job(tmp_path))
+        assert groups() > before
         box.close()
-    mine = f"dojo-box-{os.getpid()}-"
-    assert not [p for root in probe.roots for p in root.parent.iterdir() if p.name.startswith(mine)]
+    assert groups() <= before
