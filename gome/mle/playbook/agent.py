@@ -31,6 +31,8 @@ from gome.mle.playbook.tuning import moves
 
 EARLY_NOISE, LATE_NOISE = 0.4, 0.15
 """Spread of the log-normal noise on expectations, early (so that traces part) and late."""
+THRIFT = 0.25
+"""How much a dear change must promise more than a cheap one: expectations are divided by cost to this power."""
 MAX_TEXT = 600
 
 
@@ -82,9 +84,8 @@ def rank(ctx: StepContext, situation: Situation) -> list[Candidate]:
     if sum(c.expected > 0.004 for c in candidates) < 3:
         candidates += by_history(moves(ctx, situation), ctx)
     noise = LATE_NOISE + (EARLY_NOISE - LATE_NOISE) * max(0.0, 1.0 - 2.0 * ctx.progress)
-    cheap = 0.15 + 0.2 * min(1.0, situation.load)
     scored = [
-        (c.expected * math.exp(noise * ctx.rng.gauss(0.0, 1.0)) / c.cost**cheap, c)
+        (c.expected * math.exp(noise * ctx.rng.gauss(0.0, 1.0)) / c.cost**THRIFT, c)
         for c in _unique(candidates)
         if c.expected > 0
     ]
@@ -173,7 +174,7 @@ class PlaybookImplementer:
         spec = read_spec(files)
         if spec is None or feedback.failure is None:
             return None
-        mended = mend(ctx.task, spec, feedback.failure, proposal.edit.get("changes", {}))
+        mended = mend(ctx.task, spec, feedback.failure, proposal.edit.get("changes", {}), ctx.profile)
         if mended is None or mended.key() == spec.key():
             return None
         return render(mended, ctx.task)

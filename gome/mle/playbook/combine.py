@@ -14,6 +14,22 @@ from gome.mle.playbook.rules.base import Situation
 
 MAX_MEMBERS = 4
 BLEND_GAIN = 0.06
+COSTS = {
+    "knn": 2.0,
+    "forest": 3.0,
+    "extra_trees": 3.0,
+    "hist_gb": 3.0,
+    "lightgbm": 3.0,
+    "svm": 4.0,
+    "mlp": 6.0,
+}
+
+
+def _cost(member: PipelineSpec, problem: str) -> float:
+    """Run time of a member, in that of a plain linear model."""
+    if member.model.family == "bayes" and problem == "regression":
+        return 8.0  # Bayesian ridge factorises the dense matrix
+    return COSTS.get(member.model.family, 1.0)
 
 
 def blends(ctx: StepContext, situation: Situation) -> list[Candidate]:
@@ -95,6 +111,7 @@ def _blend(
     """Blends with one, two and three further members; members alike but for details are left out."""
     spec = situation.spec
     members = [m.to_json() for m in spec.ensemble.members]
+    fresh_members: list[PipelineSpec] = []
     keys = {as_member(spec).key(), *(m.key() for m in spec.ensemble.members)}
     families = {spec.model.family, *(m.model.family for m in spec.ensemble.members)}
     cited: tuple[Citation, ...] = ()
@@ -106,6 +123,7 @@ def _blend(
             continue
         keys.add(member.key())
         members = [*members, member.to_json()]
+        fresh_members.append(member)
         cited = tuple(dict.fromkeys((*cited, *citation)))
         changes = effective(
             ctx.task,
@@ -134,7 +152,7 @@ def _blend(
                 confidence=0.6,
                 step="rewrite",
                 origin="blend",
-                cost=1.0 + len(members),
+                cost=1.0 + sum(_cost(m, ctx.task.problem) for m in fresh_members),
                 citations=cited,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,14 @@ HOLDER_ONLY = ("model.", "ensemble.", "post.", "cv.", "columns.", "forecast.", "
 """Paths that, in an ensemble, concern the first member or the whole, and are not spread to the others."""
 MAX_LOAD = 0.7
 """A change expected to use more than this share of the time limit is not proposed."""
+_FORECAST_USES: dict[str, frozenset[str]] = {
+    "naive": frozenset({"window"}),
+    "drift": frozenset({"window"}),
+    "seasonal_naive": frozenset({"season", "window"}),
+    "regression": frozenset({"season", "degree", "harmonics", "seasonal_dummies", "anchor", "window"}),
+    "holt_winters": frozenset({"season", "degree", "damped", "seasonal", "window"}),
+    "lags": frozenset({"season", "lags", "difference", "window"}),
+}
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,13 @@ def situation_of(ctx: StepContext, spec: PipelineSpec) -> Situation:
     load = 0.0
     if ctx.parent is not None:
         seen |= {o.name: o for o in ctx.parent.feedback.observations}
-        load = ctx.parent.costs.slot_s / max(1.0, ctx.task.limits.seconds)
+        load = _coarse(ctx.parent.costs.slot_s / max(1.0, ctx.task.limits.seconds))
     return Situation(ctx.task, spec, seen, load)
+
+
+def _coarse(share: float) -> float:
+    """The share rounded down to a power of two: run times differ a little from run to run, decisions must not."""
+    return 2.0 ** math.floor(math.log2(share)) if share > 2.0**-6 else 0.0
 
 
 def effective(task: TaskSpec, spec: PipelineSpec, changes: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -95,7 +109,7 @@ def effective(task: TaskSpec, spec: PipelineSpec, changes: Mapping[str, Any]) ->
             parts = path.split(".")
             if len(parts) == 3 and parts[0] == "model" and parts[1] != changed.model.family:
                 continue
-            if _same(_at(spec, path), value):
+            if _same(_at(spec, path), value) or _idle(changed, path):
                 continue
             kept[path] = value
         if not kept:
@@ -205,6 +219,12 @@ def by_history(candidates: Sequence[Candidate], ctx: StepContext) -> list[Candid
             factor *= 0.5  # another trace is finding out
         out.append(candidate.weighted(factor))
     return out
+
+
+def _idle(spec: PipelineSpec, path: str) -> bool:
+    """Whether the forecast method in use does not look at this setting."""
+    part, _, name = path.partition(".")
+    return part == "forecast" and name != "method" and name not in _FORECAST_USES[spec.forecast.method]
 
 
 def _at(spec: PipelineSpec, path: str) -> Any:

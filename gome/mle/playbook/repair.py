@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dojo.environment import Observation
 from dojo.errors import Failure
 from dojo.task import TaskSpec
 from gome.mle.playbook.diagnose import effective
 from gome.mle.playbook.pipeline import PipelineSpec, apply
-from gome.mle.playbook.rules.base import TREES
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,19 @@ CHEAPER: tuple[Mapping[str, Any], ...] = (
 """What is given up when time is short, dearest first."""
 SMALLER: tuple[Mapping[str, Any], ...] = (
     {"image.shifts": 0},
+    {"interactions.polynomial": 1, "interactions.pairs": 0},
     {"text.max_features": 20000, "text.analyzer": "word"},
     {"categorical.encoding": "ordinal", "categorical.high_encoding": "ordinal", "categorical.crosses": 0},
-    {"interactions.polynomial": 1, "interactions.pairs": 0},
     {"series.kernels": 500},
     {"ensemble.method": "none", "ensemble.members": [], "ensemble.weights": []},
     {"model.svm.max_rows": 3000},
 )
 """What is given up when memory is short."""
+_WEIGHT = {
+    "iterative": 2, "knn": 2, "stack": 2, "blend": 2, "folds": 1, "word_char": 3, "char": 2, "word": 1,
+    "onehot": 2, "same": 2, "ordinal": 1,
+}  # fmt: skip
+"""How dear choices are, relative to the others of the same setting (0 where not listed)."""
 _SHRINK = {
     "model.lightgbm.trees": (0.4, 60),
     "model.hist_gb.trees": (0.4, 60),
@@ -131,7 +136,11 @@ _SHRINK = {
 
 
 def mend(
-    task: TaskSpec, spec: PipelineSpec, failure: Failure, edit: Mapping[str, Any]
+    task: TaskSpec,
+    spec: PipelineSpec,
+    failure: Failure,
+    edit: Mapping[str, Any],
+    profile: Sequence[Observation] = (),
 ) -> PipelineSpec | None:
     """A pipeline without what made this one fail.
 
@@ -140,16 +149,15 @@ def mend(
         spec: the pipeline that failed.
         failure: how.
         edit: the changes that led to it; its parts are taken back where nothing better is known.
+        profile: facts about the data; parts that the data does not have are not looked for the cause.
 
     Returns:
         A different pipeline that fits the task, or None where nothing is left to try.
     """
     if failure.boundary == "infra":
         return None
-    if failure.kind in ("timed_out", "budget_time"):
-        return _first(task, spec, (*_used(task, spec, CHEAPER)[:2], *_shrunk(spec), *CHEAPER))
-    if failure.kind in ("out_of_memory", "quota", "killed"):
-        return _first(task, spec, (*_used(task, spec, SMALLER)[:2], *_shrunk(spec), *SMALLER))
+    if failure.kind in ("timed_out", "out_of_memory", "quota", "killed"):
+        return _lighten(task, spec, CHEAPER if failure.kind == "timed_out" else SMALLER, profile)
     for rule in ERRORS:
         if rule.pattern.search(failure.message):
             mended = _first(task, spec, rule.changes)
@@ -158,35 +166,56 @@ def mend(
     return _taken_back(task, spec, edit)
 
 
-def _used(task: TaskSpec, spec: PipelineSpec, options: tuple[Mapping[str, Any], ...]) -> list[dict[str, Any]]:
-    """The first option with an effect, and the first two together, since one run is all there is."""
-    found = [c for option in options if (c := _option(task, spec, option)) is not None]
-    if len(found) > 1:
-        return [{**found[0], **found[1]}, found[0]]
-    return found
+def _lighten(
+    task: TaskSpec,
+    spec: PipelineSpec,
+    options: tuple[Mapping[str, Any], ...],
+    profile: Sequence[Observation],
+) -> PipelineSpec | None:
+    """Give up the dearest part there is and shrink all counts at once: each try costs a whole run."""
+    absent = _absent(task, profile)
+    shrunk = {p: v for p, v in _shrunk(spec).items() if p.split(".")[0] not in absent}
+    for option in options:
+        lighter = {
+            path: value
+            for path, value in option.items()
+            if path.split(".")[0] not in absent and _lighter(_get(spec, path), value)
+        }
+        if lighter and (changes := effective(task, spec, {**shrunk, **lighter})):
+            return apply(spec, changes)
+    return _first(task, spec, (shrunk,)) if shrunk else None
 
 
-def _option(task: TaskSpec, spec: PipelineSpec, option: Mapping[str, Any]) -> dict[str, Any] | None:
-    changes = {path: value for path, value in option.items() if not _grows(_get(spec, path), value)}
-    return effective(task, spec, changes) if changes else None
+def _absent(task: TaskSpec, profile: Sequence[Observation]) -> set[str]:
+    """Parts of a pipeline that have nothing to work on in this task."""
+    count = {o.name: o.value for o in profile}
+    absent = {part for part in ("series", "image") if task.modality != part}
+    if task.modality != "text" and not task.text_columns and not count.get("text_columns", 0):
+        absent.add("text")
+    if profile and not count.get("categorical_columns", 0):
+        absent.add("categorical")
+    return absent
 
 
-def _grows(now: Any, value: Any) -> bool:
-    """Whether a cheaper option would make a number larger than it is."""
-    number = isinstance(now, int | float) and not isinstance(now, bool) and isinstance(value, int | float)
-    return bool(number and value > now)
+def _lighter(now: Any, value: Any) -> bool:
+    """Whether the value costs less than the present one."""
+    if isinstance(now, bool) or isinstance(value, bool):
+        return bool(now != value)
+    if isinstance(now, int | float) and isinstance(value, int | float):
+        return bool(value < now)
+    if isinstance(now, list):
+        return bool(now) and now != value
+    return _WEIGHT.get(now, 0) > _WEIGHT.get(value, 0)
 
 
-def _shrunk(spec: PipelineSpec) -> list[dict[str, Any]]:
+def _shrunk(spec: PipelineSpec) -> dict[str, Any]:
     """Everything that counts trees, kernels or terms, made smaller at once."""
-    out = {}
+    out: dict[str, Any] = {}
     for path, (factor, least) in _SHRINK.items():
         now = _get(spec, path)
         if now > least:
             out[path] = max(least, int(now * factor))
-    if spec.model.family in TREES and spec.model.family != "hist_gb" and spec.model.family != "lightgbm":
-        out[f"model.{spec.model.family}.min_leaf"] = max(5, _get(spec, f"model.{spec.model.family}.min_leaf"))
-    return [out] if out else []
+    return out
 
 
 def _first(task: TaskSpec, spec: PipelineSpec, options: tuple[Mapping[str, Any], ...]) -> PipelineSpec | None:

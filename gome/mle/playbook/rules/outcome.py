@@ -33,8 +33,13 @@ PROPER = ("logloss", "brier")
 def partner(situation: Situation) -> Any:
     """A member of another family that reads the same features: a smooth one beside trees, or trees beside it."""
     numeric = situation.task.problem == "regression"
-    if situation.spec.model.family in TREES:
+    if situation.task.modality == "text" and situation.spec.model.family not in TREES:
+        # Words and characters err differently, and both are cheap; trees drown in a term matrix.
         changes: dict[str, Any] = {
+            "text.analyzer": "char" if situation.spec.text.analyzer == "word" else "word"
+        }
+    elif situation.spec.model.family in TREES:
+        changes = {
             "model.family": "ridge" if numeric else "logistic",
             "numeric.imputation": "median",
             "numeric.scaling": "standard",
@@ -42,8 +47,6 @@ def partner(situation: Situation) -> Any:
         }
     else:
         changes = {"model.family": "extra_trees", "model.extra_trees.trees": 200, "selection.method": "none"}
-        if situation.task.modality == "text":  # trees drown in a term matrix
-            changes |= {"text.svd": 100}
     return _members(situation, changes)
 
 
@@ -324,7 +327,11 @@ RULES: tuple[Rule, ...] = (
         hypothesis="Add waves of the season ({season_length} points, {season_strength:.0%} of the detrended series)",
         edit={"forecast.method": "regression", "forecast.harmonics": 3},
         when=(above("season_strength", 0.1, 0.5),),
-        where=(is_set("forecast.harmonics", 0), is_set("forecast.seasonal_dummies", False)),
+        where=(
+            not_set("forecast.method", "holt_winters", "lags"),
+            is_set("forecast.harmonics", 0),
+            is_set("forecast.seasonal_dummies", False),
+        ),
         problems=("forecast",),
         gain=0.35,
     ),
@@ -335,7 +342,10 @@ RULES: tuple[Rule, ...] = (
         hypothesis="Give each of the {season_length} positions in the season its own level",
         edit={"forecast.method": "regression", "forecast.seasonal_dummies": True, "forecast.harmonics": 0},
         when=(above("season_strength", 0.1, 0.5), below("season_length", 60, 12)),
-        where=(is_set("forecast.seasonal_dummies", False),),
+        where=(
+            not_set("forecast.method", "holt_winters", "lags"),
+            is_set("forecast.seasonal_dummies", False),
+        ),
         problems=("forecast",),
         gain=0.25,
     ),
@@ -346,7 +356,10 @@ RULES: tuple[Rule, ...] = (
         hypothesis="Fit a curved trend: it explains {trend_curvature:.0%} of what a straight line leaves",
         edit={"forecast.method": "regression", "forecast.degree": 2},
         when=(above("trend_curvature", 0.05, 0.5), above("trend_strength", 0.2, 0.9)),
-        where=(under("forecast.degree", 2),),
+        where=(
+            not_set("forecast.method", "holt_winters", "lags"),
+            under("forecast.degree", 2),
+        ),
         problems=("forecast",),
         gain=0.35,
     ),
