@@ -87,6 +87,14 @@ def test_the_strongest_diagnosis_is_proposed_with_its_evidence() -> None:
     assert child == apply(parent_spec(ctx), proposal.edit["changes"])
 
 
+def test_traces_with_the_same_parent_part_ways_early_and_not_late() -> None:
+    ctx = context(RELATIVE, LINEAR, observations=CURVED)
+    early = {propose(replace(ctx, trace=t, rng=random.Random(0))).edit_key for t in range(3)}
+    late = {propose(replace(ctx, trace=t, progress=0.6, rng=random.Random(0))).edit_key for t in range(3)}
+    assert len(early) > 1
+    assert len(late) == 1
+
+
 def test_same_context_same_proposal() -> None:
     for seed in range(5):
         one, two = (propose(context(RELATIVE, LINEAR, observations=CURVED, seed=seed)) for _ in range(2))

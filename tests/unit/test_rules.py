@@ -167,7 +167,7 @@ def scenario_curve() -> tuple:
     return (
         (bent, 0 * t.a + 2.4, RIDGE),
         (straight, t.a * 3, RIDGE),
-        {"boosting-by-probe", "boosting-for-curves", "bin-features"},
+        {"boosting-for-curves", "bin-features"},
     )
 
 

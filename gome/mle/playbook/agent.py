@@ -31,6 +31,8 @@ from gome.mle.playbook.tuning import moves
 
 EARLY_NOISE, LATE_NOISE = 0.4, 0.15
 """Spread of the log-normal noise on expectations, early (so that traces part) and late."""
+PARTING, WORTHY = 0.5, 0.35
+"""Until this share of the budget traces part ways, among candidates of at least this share of the best."""
 THRIFT = 0.25
 """How much a dear change must promise more than a cheap one: expectations are divided by cost to this power."""
 MAX_TEXT = 600
@@ -65,7 +67,7 @@ class PlaybookProposer:
         ranked = rank(ctx, situation)
         if not ranked:
             raise StrategyError("nothing is left to propose: every change that fits was tried on this parent")
-        best = ranked[0]
+        best = part_ways(ctx, ranked)
         return proposal_of(ctx, best, momentum.avoided(best, ranked, ctx))
 
 
@@ -90,6 +92,19 @@ def rank(ctx: StepContext, situation: Situation) -> list[Candidate]:
         if c.expected > 0
     ]
     return [c for _, c in sorted(scored, key=lambda pair: -pair[0])]
+
+
+def part_ways(ctx: StepContext, ranked: Sequence[Candidate]) -> Candidate:
+    """The best candidate; early and with several traces, each trace takes another one of the good ones.
+
+    Traces with similar parents would all try the same first. What proves good in one comes back to the others
+    by the memory, so a round of three traces learns three things instead of one.
+    """
+    best = ranked[0]
+    if ctx.purpose != "improve" or ctx.progress >= PARTING or best.citations:
+        return best
+    good = [c for c in ranked if c.expected >= WORTHY * best.expected and not c.citations][: ctx.traces]
+    return good[ctx.trace % len(good)] if good else best
 
 
 def _unique(candidates: Sequence[Candidate]) -> list[Candidate]:
