@@ -73,7 +73,7 @@ def merges(ctx: StepContext, situation: Situation) -> list[Candidate]:
                 wanted,
                 f"Add what {experiment.id} has found and this solution lacks",
                 cited,
-                0.05,
+                0.025,
             )
         )
     return [c for c in found if c.changes]
