@@ -121,7 +121,7 @@ def sentence(event: ev.Event, state: RunState, limit: int = 90) -> str | None:
             e = event.experiment
             source = borrowed(e)
             idea = clean(e.proposal.hypothesis, limit) + (f" [{source}]" if source else "")
-            return f"trace {e.trace} {e.id} {e.proposal.purpose}: {idea} → {outcome(e, state)}"
+            return f"trace {e.trace} {e.id} {outcome(e, state)} · {e.proposal.purpose}: {idea}"
         case ev.ExperimentLost():
             return f"trace {event.trace}: {event.experiment} was cut off ({clean(event.cause, 120)}); it is run again"
         case ev.TraceReplaced():

@@ -150,7 +150,7 @@ def test_plain_lines(tmp_path: Path) -> None:
     out = io.StringIO()
     state = replayed(finished_run(tmp_path / "run", 9), PlainView(out))
     lines = out.getvalue().splitlines()
-    assert sum("→" in line and " t" in line for line in lines) >= len(state.experiments)
+    assert all(any(f" {name} " in line for line in lines) for name in state.experiments)
     assert "baseline" in lines[1]
     assert lines[-1].endswith("accepted")
     assert all(line.startswith("[") for line in lines)
