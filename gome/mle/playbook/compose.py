@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Set
+from functools import cache, lru_cache
 from importlib import resources
 
 WIDTH = 110
@@ -50,14 +50,14 @@ class Snippets:
             self.source[name] = ast.get_source_segment(text, node) or ""
             self.section[name] = module
 
-    def used_by(self, code: str) -> list[str]:
-        """Names of the snippets that the code needs, with what these need, in the order of the modules."""
+    def used_by(self, names: Set[str]) -> list[str]:
+        """Names of the snippets that are needed, with what these need, in the order of the modules."""
         wanted: set[str] = set()
-        queue = [code]
+        queue = [names]
         while queue:
-            for name in names_in(queue.pop()) & self.source.keys() - wanted:
+            for name in (queue.pop() & self.source.keys()) - wanted:
                 wanted.add(name)
-                queue.append(self.source[name])
+                queue.append(names_in(self.source[name]))
         return [name for name in self.source if name in wanted]
 
 
@@ -65,6 +65,16 @@ class Snippets:
 def snippets() -> Snippets:
     """The snippets, read once."""
     return Snippets()
+
+
+@cache
+def bindings(lines: tuple[str, ...]) -> dict[str, str]:
+    """Bound name to import statement, for statements as text."""
+    found: dict[str, str] = {}
+    for node in ast.parse("\n".join(lines)).body:
+        assert isinstance(node, ast.Import | ast.ImportFrom)
+        found |= import_lines(node)
+    return found
 
 
 def import_lines(node: ast.Import | ast.ImportFrom) -> dict[str, str]:
@@ -80,14 +90,15 @@ def import_lines(node: ast.Import | ast.ImportFrom) -> dict[str, str]:
     }
 
 
-def names_in(code: str) -> set[str]:
+@lru_cache(maxsize=2048)
+def names_in(code: str) -> frozenset[str]:
     """All plain names that occur in a piece of code."""
-    return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    return frozenset(node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name))
 
 
-def import_block(code: str, known: dict[str, str]) -> str:
-    """The import statements that the code needs, sorted as isort sorts them."""
-    used = names_in(code) & known.keys()
+def import_block(names: Set[str], known: dict[str, str]) -> str:
+    """The import statements that bind the names, sorted as isort sorts them."""
+    used = names & known.keys()
     plain = {known[name] for name in used if known[name].startswith("import ")}
     by_module: dict[str, set[str]] = {}
     for name in used:
@@ -135,7 +146,8 @@ def compose(head: str, body: dict[str, str], known_imports: Iterable[str]) -> st
     """
     library = snippets()
     own = "\n\n\n".join(wrap_long(code) for code in body.values())
-    used = library.used_by(head + "\n" + own)
+    own_names = names_in(head) | names_in(own)
+    used = library.used_by(own_names)
     parts: dict[str, list[str]] = {}
     for name in used:
         parts.setdefault(SECTIONS[library.section[name]], []).append(wrap_long(library.source[name]))
@@ -143,14 +155,11 @@ def compose(head: str, body: dict[str, str], known_imports: Iterable[str]) -> st
         if code.strip():
             parts.setdefault(heading, []).append(wrap_long(code).strip("\n"))
     sections = [f"# --- {heading} ---\n\n\n" + "\n\n\n".join(code) for heading, code in parts.items()]
-    known = dict(library.imports)
-    for line in known_imports:
-        node = ast.parse(line).body[0]
-        assert isinstance(node, ast.Import | ast.ImportFrom)
-        known |= import_lines(node)
+    known = library.imports | bindings(tuple(known_imports))
     docstring, constants = split_head(head)
     text = "\n\n\n".join(sections)
-    imports = import_block(constants + "\n" + text, known)
+    names = own_names.union(*(names_in(library.source[name]) for name in used))
+    imports = import_block(names, known)
     pieces = [docstring, "from __future__ import annotations", imports, constants]
     top = "\n\n".join(piece for piece in pieces if piece)
     return f'{top}\n\n{text}\n\n\nif __name__ == "__main__":\n    main()\n'

@@ -367,7 +367,8 @@ class Post(Frozen):
     clip: bool = False
     """Clip values to the range of the training target."""
     round: Literal["none", "integer", "cutpoints"] = "none"
-    """`cutpoints`: cut points between ordered levels, tuned for the metric (as for quadratic kappa)."""
+    """`cutpoints`: the expected class number is cut into labels at points tuned for the metric (ordered classes,
+    as for quadratic kappa)."""
     threshold: Literal["none", "tune"] = "none"
     """Tune decision thresholds or class weights where labels are needed."""
     calibration: Literal["none", "sigmoid", "isotonic"] = "none"

@@ -246,8 +246,10 @@ def check(spec: PipelineSpec, task: TaskSpec) -> None:
         raise ValueError("post.threshold needs a metric on labels")
     if spec.post.threshold != "none" and numeric:
         raise ValueError("post.threshold needs a classification task")
-    if (spec.post.round != "none" or spec.post.clip) and not numeric:
-        raise ValueError("post.clip and post.round need a numeric target")
+    if (spec.post.round == "integer" or spec.post.clip) and not numeric:
+        raise ValueError("post.clip and post.round=integer need a numeric target")
+    if spec.post.round == "cutpoints" and (numeric or task.metric.needs != "label"):
+        raise ValueError("post.round=cutpoints needs a classification task with a metric on labels")
     if spec.cv.scheme == "group" and task.group is None:
         raise ValueError("cv.scheme=group needs a task with a group column")
     if spec.cv.scheme == "stratified" and numeric:

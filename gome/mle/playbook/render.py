@@ -127,9 +127,8 @@ def _functions(template: str, context: dict[str, Any]) -> list[str]:
 
 def _head(spec: PipelineSpec, task: TaskSpec, sections: dict[str, str]) -> str:
     lines = describe(spec, task)
-    code = "\n".join(sections.values())
     constants = []
-    used = names_in(code)
+    used = frozenset[str]().union(*(names_in(code) for code in sections.values()))
     if "IMAGE_SHAPE" in used and task.image_shape:
         constants.append(f"IMAGE_SHAPE = ({task.image_shape[0]}, {task.image_shape[1]})")
     if "N_CLASSES" in used:

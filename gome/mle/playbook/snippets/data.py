@@ -14,7 +14,15 @@ def read_table(folder: Path, name: str, raw_columns: list[str]) -> pd.DataFrame:
     parquet = folder / f"{name}.parquet"
     if parquet.exists():
         return pd.read_parquet(parquet).reset_index(drop=True)
-    return pd.read_csv(folder / f"{name}.csv", converters=dict.fromkeys(raw_columns, str), low_memory=False)
+    path = folder / f"{name}.csv"
+    missing = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A"]
+    return pd.read_csv(
+        path,
+        dtype=dict.fromkeys(raw_columns, str),
+        keep_default_na=False,
+        na_values={c: missing for c in pd.read_csv(path, nrows=0).columns if c not in raw_columns},
+        low_memory=False,
+    )
 
 
 def as_numbers(values: pd.Series) -> pd.Series:

@@ -10,6 +10,8 @@ from scipy.special import expit, softmax
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
 from sklearn.preprocessing import PowerTransformer, QuantileTransformer, StandardScaler
 
+from gome.mle.playbook.snippets.data import as_dates, as_numbers, role_of
+
 
 class LogTarget:
     """The target as its signed log1p."""
@@ -173,10 +175,17 @@ def group_folds(y: np.ndarray, groups: pd.Series, folds: int, seed: int) -> Fold
     return list(GroupKFold(min(folds, count), shuffle=True, random_state=seed).split(y, groups=codes))
 
 
+def time_order(times: pd.Series) -> np.ndarray:
+    """Positions of the rows from the earliest to the latest."""
+    role = role_of(times)
+    values = as_numbers(times) if role == "num" else as_dates(times, day_first=role == "day_first")
+    return np.argsort(values.fillna(values.min()).to_numpy(), kind="stable")
+
+
 def time_folds(times: pd.Series, folds: int) -> Folds:
     """Folds that are predicted from earlier rows only; the first rows are never predicted."""
-    order = np.argsort(times.to_numpy(), kind="stable")
-    if len(order) < 2:
+    order = time_order(times)
+    if len(order) < 3:
         return []
     splitter = TimeSeriesSplit(min(folds, len(order) - 1))
     return [(order[before], order[after]) for before, after in splitter.split(order)]
