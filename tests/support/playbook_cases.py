@@ -19,9 +19,9 @@ from gome.mle.playbook.render import render
 from gome.mle.playbook.rules.base import Rule, Sign, Situation
 
 METRICS = {
-    "regression": ("rmse", "rmsle", "mae", "pearson", "qwk", "mape"),
+    "regression": ("rmse", "rmsle", "mae", "pearson", "mape"),
     "binary": ("auc", "f1", "brier", "logloss", "balanced_accuracy"),
-    "multiclass": ("accuracy", "f1_macro", "logloss"),
+    "multiclass": ("accuracy", "f1_macro", "logloss", "qwk"),
     "forecast": ("mae",),
 }
 NEEDS = {"auc": "probability", "brier": "probability"}

@@ -19,7 +19,8 @@ from gome.loop.memory import MemoryEntry
 from gome.loop.proposal import Diagnosis, Proposal
 from gome.mle.playbook.agent import from_spec, parse_playbook, playbook_agent
 from gome.mle.playbook.baseline import baseline
-from gome.mle.playbook.diagnose import parent_spec, read_spec
+from gome.mle.playbook.diagnose import parent_spec, read_spec, situation_of
+from gome.mle.playbook.momentum import meant_here, similarity
 from gome.mle.playbook.pipeline import PipelineSpec, apply
 from gome.mle.playbook.render import render
 from gome.mle.playbook.repair import mend
@@ -186,6 +187,17 @@ def test_an_edit_that_fits_in_part_is_adapted() -> None:
     assert proposal.citations[0].use == "adapted"
 
 
+def test_what_helped_another_kind_of_pipeline_counts_little() -> None:
+    spec = task()
+    found = entry({"numeric.bins": 16})
+    bins = found.model_copy(update={"edit": {**found.edit, "origin": "rule:bin-features"}})
+    trees = apply(baseline(spec), {"model.family": "lightgbm"})
+    for pipeline, expected in ((LINEAR, True), (trees, False)):
+        ctx = context(spec, pipeline, recalled=(bins,), observations=(observed("residual_tree", 0.1),))
+        situation = situation_of(ctx, pipeline)
+        assert (meant_here(situation, bins) == 1) == expected
+
+
 def test_a_far_better_draft_of_another_trace_is_taken_over() -> None:
     spec = task()
     other = apply(baseline(spec), {"model.family": "lightgbm"})
@@ -207,9 +219,6 @@ def test_a_failure_elsewhere_is_avoided_and_cited() -> None:
 
 
 def test_entries_from_a_similar_context_count_more() -> None:
-    from gome.mle.playbook.diagnose import situation_of
-    from gome.mle.playbook.momentum import similarity
-
     ctx = context(task(), LINEAR, observations=(observed("r2", 0.5), observed("bias", 0.1)))
     here = situation_of(ctx, LINEAR)
     assert similarity(here, {"r2": 0.52, "bias": 0.11}) > 0.8

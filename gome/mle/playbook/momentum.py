@@ -12,6 +12,7 @@ from gome.loop.proposal import Citation
 from gome.loop.strategy import StepContext
 from gome.mle.playbook.diagnose import Candidate, effective, spread
 from gome.mle.playbook.pipeline import PipelineSpec, apply, diff
+from gome.mle.playbook.rules.all_rules import BY_ID
 from gome.mle.playbook.rules.base import Situation
 
 SHRINK = 0.8
@@ -32,10 +33,10 @@ def similarity(situation: Situation, features: Mapping[str, float]) -> float:
     return sum(closeness) / len(closeness) if closeness else 0.5
 
 
-def distance(situation_utility: float, direction: str) -> float:
+def distance(utility: float, direction: str) -> float:
     """How far a score is from perfect: from 1 for scores to maximise, from 0 for errors; at least a little."""
-    gap = 1.0 - situation_utility if direction == "max" else -situation_utility
-    return max(gap, 0.01 * abs(situation_utility), 1e-9)
+    gap = 1.0 - utility if direction == "max" else -utility
+    return max(gap, 0.01 * abs(utility), 1e-9)
 
 
 def recalled(ctx: StepContext, situation: Situation) -> list[Candidate]:
@@ -43,7 +44,7 @@ def recalled(ctx: StepContext, situation: Situation) -> list[Candidate]:
     if ctx.parent is None or ctx.parent.score is None:
         return []
     spec, utility = situation.spec, ctx.parent.score.utility
-    room = distance(utility, ctx.task.metric.direction)
+    direction = ctx.task.metric.direction
     found: list[Candidate] = []
     for entry in ctx.recalled:
         if entry.kind != "success" or entry.trace == ctx.trace or entry.gain <= 0:
@@ -54,11 +55,13 @@ def recalled(ctx: StepContext, situation: Situation) -> list[Candidate]:
         changes, use = step
         near = similarity(situation, entry.features)
         sure = entry.gain / (1.0 + entry.gain)
-        if use == "adapted" and entry.utility is not None and "spec" in entry.edit:
-            measured = max(0.0, entry.utility - utility)
-        else:
-            measured = entry.delta
-        expected = SHRINK * sure * (0.4 + 0.6 * near) * min(1.0, measured / room)
+        expected = (
+            SHRINK
+            * sure
+            * (0.4 + 0.6 * near)
+            * meant_here(situation, entry)
+            * _share(entry, utility, direction)
+        )
         found.append(
             Candidate(
                 changes=changes,
@@ -75,6 +78,31 @@ def recalled(ctx: StepContext, situation: Situation) -> list[Candidate]:
         )
     found.sort(key=lambda c: -c.expected)
     return [*found, *_joined(ctx, situation, found)]
+
+
+def _share(entry: MemoryEntry, utility: float, direction: str) -> float:
+    """The share of the distance to a perfect score that the entry's step removed, as far as it can hold here.
+
+    A draft brings at most what it is ahead. A step that led to a solution behind ours has likely mended what is
+    not broken here, and counts half.
+    """
+    if entry.utility is None:
+        return min(1.0, entry.delta / distance(utility, direction))
+    if "spec" in entry.edit:
+        return min(1.0, max(0.0, entry.utility - utility) / distance(utility, direction))
+    share = entry.delta / distance(entry.utility - entry.delta, direction)
+    return min(1.0, share if entry.utility >= utility else 0.5 * share)
+
+
+def meant_here(situation: Situation, entry: MemoryEntry) -> float:
+    """Whether the rule behind an entry is meant for a pipeline such as this one (else it counts little).
+
+    Bins help a linear model; that they did says nothing about trees.
+    """
+    rule = BY_ID.get(str(entry.edit.get("origin", "")).partition(":")[2])
+    if rule is None or (rule.fits(situation.task) and all(gate(situation) for gate in rule.where)):
+        return 1.0
+    return 0.2
 
 
 def _step(ctx: StepContext, spec: PipelineSpec, entry: MemoryEntry) -> tuple[dict[str, Any], str] | None:

@@ -92,7 +92,7 @@ RULES: tuple[Rule, ...] = (
         edit={"geo.xyz": True},
         when=(at_least("geo_pairs", 1),),
         where=(is_set("geo.xyz", False),),
-        gain=0.08,
+        gain=0.12,
     ),
     Rule(
         id="rotated-maps",
@@ -102,7 +102,7 @@ RULES: tuple[Rule, ...] = (
         edit={"geo.rotations": 4},
         when=(at_least("geo_pairs", 1),),
         where=(family(*TREES), is_set("geo.rotations", 0)),
-        gain=0.08,
+        gain=0.12,
         cost=1.5,
     ),
     Rule(

@@ -176,12 +176,13 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="cut-points",
         component="post-processing",
-        cause="the metric judges ordered levels, and rounding at the halves ignores how often each occurs",
-        hypothesis="Tune the cut points between the levels for the metric",
+        cause="the metric judges ordered levels, and the most likely level need not be the best guess",
+        hypothesis="Tune cut points between the {classes:.0f} levels for the metric",
         edit={"post.round": "cutpoints"},
-        when=(at_least("target_integer", 1),),
-        where=(metric("qwk", "accuracy"), not_set("post.round", "cutpoints")),
-        problems=NUMBER,
+        when=(at_least("classes", 3),),
+        where=(metric("qwk"), not_set("post.round", "cutpoints"), is_set("post.threshold", "none")),
+        problems=("multiclass",),
+        needs=("label",),
         gain=0.1,
     ),
     Rule(
