@@ -18,6 +18,23 @@ import pandas as pd
 ROWS = 2500
 RULES = Path(__file__).parents[1] / "gome" / "mle" / "playbook" / "rules"
 
+FILLER = [
+    "the",
+    "of",
+    "a",
+    "sample",
+    "seen",
+    "in",
+    "part",
+    "with",
+    "some",
+    "other",
+    "old",
+    "new",
+    "left",
+    "right",
+]
+
 
 def rules_hash() -> str:
     """SHA-256 over the rule base's files, in order of their names."""
@@ -42,7 +59,7 @@ def rents() -> pd.DataFrame:
     size = rng.lognormal(4.1, 0.45, ROWS)
     rooms = np.clip((size / 28 + rng.normal(0, 0.8, ROWS)).round(), 1, 9)
     age = rng.integers(0, 120, ROWS)
-    season = 0.18 * np.sin(2 * np.pi * (day.dayofyear.to_numpy() - 80) / 365)
+    season = 0.18 * np.sin(2 * np.pi * (day.day_of_year.to_numpy() - 80) / 365)
     price = np.exp(
         2.2 + 0.9 * np.log(size) + level[district] + season - 0.002 * age + rng.normal(0, 0.2, ROWS)
     )
@@ -85,24 +102,7 @@ def sorts() -> pd.DataFrame:
     x, y = rng.normal(0, 1.2, ROWS), rng.normal(0, 1.2, ROWS)
     kind = 2 * (np.hypot(x, y) > 1.3).astype(int) + (np.arctan2(y, x) > 0).astype(int)
     words = [["smooth", "pale"], ["rough", "pale"], ["smooth", "dark"], ["rough", "dark"]]
-    filler = np.array(
-        [
-            "the",
-            "of",
-            "a",
-            "sample",
-            "seen",
-            "in",
-            "part",
-            "with",
-            "some",
-            "other",
-            "old",
-            "new",
-            "left",
-            "right",
-        ]
-    )
+    filler = np.array(FILLER)
     notes = []
     for k in kind:
         picked = list(rng.choice(filler, 6))
