@@ -18,7 +18,7 @@ import pandas as pd
 
 from dojo.model import Frozen
 from dojo.task import Metric, TaskSpec
-from gome.mle.playbook.pipeline import Ensemble, PipelineSpec, check
+from gome.mle.playbook.pipeline import PipelineSpec, check
 
 Needs = Literal["value", "label", "probability", "probabilities"]
 
@@ -54,10 +54,12 @@ def _random_fields(model: type[Frozen], rng: random.Random, share: float) -> dic
     chosen: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         default = field.default
-        if isinstance(default, Frozen) and not isinstance(default, Ensemble):
+        if name in ("columns", "ensemble"):
+            continue
+        if isinstance(default, Frozen):
             if part := _random_fields(type(default), rng, share):
                 chosen[name] = part
-        elif name not in ("columns", "ensemble") and rng.random() < share:
+        elif rng.random() < share:
             chosen[name] = _random_value(field.annotation, default, field.metadata, rng)
     return chosen
 

@@ -98,7 +98,7 @@ def test_a_solution_holds_only_what_its_pipeline_uses() -> None:
     rich = solution(task, model__family="lightgbm", geo__xyz=True, categorical__encoding="target")
     for own in ("LGBMRegressor", "TargetEncoder", "sphere_points"):
         assert own in rich
-    assert len(code.splitlines()) < 280
+    assert len(code.splitlines()) < 300
 
 
 def test_column_names_of_a_pipeline_cannot_break_the_code(tmp_path: Path) -> None:

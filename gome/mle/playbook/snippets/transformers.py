@@ -219,12 +219,12 @@ class PolynomialTerms(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, x: pd.DataFrame) -> pd.DataFrame:
         """Append the products."""
-        scaled = ((x[self.columns_] - self.mean_) / self.scale_).clip(-100, 100)
-        columns: dict[str, pd.Series] = {}
-        for degree in range(2, self.degree + 1):
-            for names in combinations_with_replacement(self.columns_, degree):
-                columns["num:" + " * ".join(names)] = scaled[list(names)].prod(axis=1, skipna=False)
-        return pd.concat([x, pd.DataFrame(columns, index=x.index)], axis=1)
+        scaled = ((x[self.columns_] - self.mean_) / self.scale_).clip(-100, 100).to_numpy()
+        places = range(len(self.columns_))
+        terms = [t for k in range(2, self.degree + 1) for t in combinations_with_replacement(places, k)]
+        products = [scaled[:, list(term)].prod(axis=1) for term in terms]
+        names = ["num:" + " * ".join(self.columns_[i] for i in term) for term in terms]
+        return pd.concat([x, pd.DataFrame(dict(zip(names, products, strict=True)), index=x.index)], axis=1)
 
 
 class GroupStatistics(TransformerMixin, BaseEstimator):  # type: ignore[misc]
