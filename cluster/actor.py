@@ -73,9 +73,9 @@ class TraceWorker:
 
     # ---------------------------------------------------------------- calls of the driver
 
-    def where(self) -> tuple[str, Slot]:
-        """The node this actor runs on and its slot; also says that the actor is up."""
-        return ray.get_runtime_context().get_node_id(), self.slot
+    def slot_given(self) -> Slot:
+        """The slot as this node gives it; also says that the actor is up."""
+        return self.slot
 
     def next(self, ack: int, work: Work | None = None) -> Batch:
         """Acknowledge commits up to `ack`, begin with `work` if there is any, wait for news."""

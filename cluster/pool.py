@@ -45,7 +45,6 @@ class Member:
     trace: int
     group: Any
     actor: Any = None
-    node: str = ""
     children: tuple[Pid, ...] = ()
     work: Work | None = None
     ref: Any = None
@@ -115,13 +114,13 @@ class Pool:
         wanted = self.run.active_traces() or [0]
         for trace in wanted:
             self._make(self.members[trace])
-        refs = {self.members[t].actor.where.remote(): self.members[t] for t in wanted}
-        ready, late = ray.wait(list(refs), num_returns=len(refs), timeout=CREATE_S)
+        refs = [self.members[t].actor.slot_given.remote() for t in wanted]
+        ready, late = ray.wait(refs, num_returns=len(refs), timeout=CREATE_S)
         if late:
             raise ClusterError(f"{len(late)} of {len(refs)} workers did not start within {CREATE_S:g} s")
         for ref in ready:
             with boundary(ClusterError, "a worker could not be started"):
-                refs[ref].node, _ = ray.get(ref, timeout=TICK_S)
+                ray.get(ref, timeout=TICK_S)
         self.publish()
 
     def _make(self, member: Member) -> None:
