@@ -26,7 +26,20 @@ SCHEMA = 1
 VOLATILE_EVENTS = frozenset({"run.resumed", "run.interrupted", "trace.replaced", "experiment.lost"})
 """Events about the infrastructure; a run that was killed and resumed has them, its uninterrupted twin has not."""
 VOLATILE_KEYS = frozenset(
-    {"time", "seq", "crc", "run", "seconds", "wall_s", "slot_s", "cpu_s", "peak_mb", "spans", "slots"}
+    {
+        "time",
+        "seq",
+        "crc",
+        "run",
+        "backend",
+        "seconds",
+        "wall_s",
+        "slot_s",
+        "cpu_s",
+        "peak_mb",
+        "spans",
+        "slots",
+    }
 )
 """Fields that hold clock readings or names of this run."""
 
