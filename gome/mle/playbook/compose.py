@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Set
 from functools import cache, lru_cache
 from importlib import resources
@@ -35,7 +34,6 @@ class Snippets:
             text = (
                 resources.files(__package__).joinpath("snippets", f"{module}.py").read_text(encoding="utf-8")
             )
-            text = re.sub(r"[ ]*# type: ignore\[[\w, -]+\]", "", text)
             for node in ast.parse(text).body:
                 self._add(node, text, module)
 

@@ -93,7 +93,7 @@ def series_intervals(x: pd.DataFrame, count: int) -> pd.DataFrame:
     return block(np.column_stack(columns), "interval", x.index)
 
 
-class RandomConvolutions(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class RandomConvolutions(TransformerMixin, BaseEstimator):
     """Share of positive values and maximum of dilated convolutions with random kernels.
 
     After ROCKET (arXiv:1910.13051), with the 84 cheap two-valued kernels of MiniRocket (arXiv:2012.08791):

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from gome.mle.playbook.snippets.data import named
 
 
-class QuantileClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class QuantileClipper(TransformerMixin, BaseEstimator):
     """Clips each column to its outer quantiles (winsorizing)."""
 
     def __init__(self, quantile: float) -> None:
@@ -35,7 +35,7 @@ class QuantileClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.clip(np.asarray(x, dtype=float), self.low_, self.high_)
 
 
-class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class FenceClipper(TransformerMixin, BaseEstimator):
     """Clips each column to Tukey's outer fences: three interquartile ranges beyond the quartiles."""
 
     def fit(self, x: pd.DataFrame, y: Any = None) -> Self:
@@ -51,7 +51,7 @@ class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.clip(np.asarray(x, dtype=float), self.low_, self.high_)
 
 
-class SkewedLog(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SkewedLog(TransformerMixin, BaseEstimator):
     """Takes the signed logarithm of the columns that are skewed."""
 
     def fit(self, x: pd.DataFrame, y: Any = None) -> Self:
@@ -66,7 +66,7 @@ class SkewedLog(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.where(self.skewed_, np.sign(values) * np.log1p(np.abs(values)), values)
 
 
-class MissingFlags(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class MissingFlags(TransformerMixin, BaseEstimator):
     """A 0/1 column for each column that has missing values in the training rows; one of zeros if none has."""
 
     def fit(self, x: pd.DataFrame, y: Any = None) -> Self:
@@ -80,7 +80,7 @@ class MissingFlags(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.isnan(np.asarray(x, dtype=float)[:, self.columns_]).astype(float)
 
 
-class QuantileBins(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class QuantileBins(TransformerMixin, BaseEstimator):
     """Cuts each column at its quantiles: one 0/1 column per bin, none set for a missing value."""
 
     def __init__(self, bins: int) -> None:
@@ -103,7 +103,7 @@ class QuantileBins(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.hstack(blocks) * known
 
 
-class CountEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class CountEncoder(TransformerMixin, BaseEstimator):
     """Replaces each level by how often it occurs in the training rows."""
 
     def __init__(self, share: bool = False) -> None:
@@ -120,7 +120,7 @@ class CountEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.column_stack([column.to_numpy(dtype=float) for column in columns])
 
 
-class HashEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class HashEncoder(TransformerMixin, BaseEstimator):
     """Hashes the levels of all columns into one sparse block of a fixed width."""
 
     def __init__(self, width: int) -> None:
@@ -137,7 +137,7 @@ class HashEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return FeatureHasher(self.width, input_type="string").transform(rows)
 
 
-class LevelCrosses(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class LevelCrosses(TransformerMixin, BaseEstimator):
     """Joins pairs of categorical columns with few levels to new ones."""
 
     def __init__(self, pairs: int, prefixes: tuple[str, ...]) -> None:
@@ -173,7 +173,7 @@ def most_associated(x: pd.DataFrame, y: np.ndarray, count: int) -> list[str]:
     return [str(numbers.columns[i]) for i in np.argsort(-strength, kind="stable")[:count]]
 
 
-class PairFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class PairFeatures(TransformerMixin, BaseEstimator):
     """Ratios, products, differences or sums of pairs of the columns most associated with the target."""
 
     def __init__(self, pairs: int, operations: tuple[str, ...]) -> None:
@@ -203,7 +203,7 @@ class PairFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return pd.concat([x, new], axis=1)
 
 
-class PolynomialTerms(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class PolynomialTerms(TransformerMixin, BaseEstimator):
     """Products of standardised columns, of those most associated with the target."""
 
     def __init__(self, degree: int, columns: int) -> None:
@@ -227,7 +227,7 @@ class PolynomialTerms(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return pd.concat([x, pd.DataFrame(dict(zip(names, products, strict=True)), index=x.index)], axis=1)
 
 
-class GroupStatistics(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class GroupStatistics(TransformerMixin, BaseEstimator):
     """Statistics of numeric columns within the levels of categorical ones."""
 
     def __init__(
@@ -271,7 +271,7 @@ class GroupStatistics(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return pd.concat([x, pd.DataFrame(columns, index=x.index)], axis=1)
 
 
-class DropConstant(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class DropConstant(TransformerMixin, BaseEstimator):
     """Drops features that have one value only; keeps all if there is no other."""
 
     def fit(self, x: Any, y: Any = None) -> Self:
@@ -285,7 +285,7 @@ class DropConstant(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return x[:, self.keep_]
 
 
-class TermSvd(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class TermSvd(TransformerMixin, BaseEstimator):
     """Truncated SVD with no more components than the matrix has."""
 
     def __init__(self, components: int, seed: int) -> None:
@@ -305,7 +305,7 @@ class TermSvd(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(x.toarray() if issparse(x) else x)
 
 
-class PixelPca(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class PixelPca(TransformerMixin, BaseEstimator):
     """Principal components, no more than there are rows or columns."""
 
     def __init__(self, components: int, seed: int) -> None:
