@@ -53,6 +53,8 @@ def partner(situation: Situation) -> Any:
 def tree_partner(situation: Situation) -> Any:
     """The other kind of trees: bagged beside boosted ones, boosted beside bagged ones."""
     boosted = situation.spec.model.family in ("lightgbm", "hist_gb")
+    if not boosted and len(situation.task.classes) > 20:  # boosting fits a tree per class and round
+        return None
     changes: dict[str, Any] = (
         {"model.family": "extra_trees", "model.extra_trees.trees": 200, "model.extra_trees.min_leaf": 2}
         if boosted
