@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dojo.environment import FINAL, SEARCH, Files, LevelReport, Observation, RunResult
 from dojo.errors import Failure, GradingError, boundary
+from dojo.mle.fetch import installed_copies
 from dojo.mle.grader import Grader
 from dojo.mle.prepare import Prepared
 from dojo.mle.static import check_files
@@ -101,6 +102,7 @@ class MleEnvironment:
                     disk_mb=self.spec.limits.disk_mb,
                 ),
                 python_script=f"{CODE}/solution.py",
+                hidden=installed_copies(self._prepared.members),
             )
             result = self._box().exec(job)
             failure = _failure(result, limit)

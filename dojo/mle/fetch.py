@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import io
+import site
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dojo.errors import TaskError
@@ -46,6 +47,18 @@ def fetch_members(entry: DownloadEntry, into: Path, progress: Callable[[str], No
 def base_name(member: str) -> str:
     """The file name of an archive member."""
     return member.rsplit("/", 1)[-1]
+
+
+def installed_copies(members: Iterable[str]) -> tuple[Path, ...]:
+    """Where files of packages lie among the libraries of this interpreter, whose packages boxes can read.
+
+    Only for plain members: a nested archive (`outer.tar.gz!/path`) is looked for as a whole.
+    """
+    prefixes = list(dict.fromkeys((sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)))
+    folders = dict.fromkeys((*site.getsitepackages(prefixes), site.getusersitepackages(), *sys.path))
+    names = dict.fromkeys(name.partition(_NESTED)[0] for name in members)
+    paths = (Path(folder, name) for folder in folders if Path(folder).is_absolute() for name in names)
+    return tuple(path for path in paths if path.is_file())
 
 
 def _from_installed(entry: DownloadEntry, member: str, into: Path) -> bool:

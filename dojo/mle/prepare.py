@@ -57,6 +57,8 @@ class Prepared:
     n_test: int = 0
     horizon: int | None = None
     """Forecasts: the number of points in time in the test part, and so in every validation part."""
+    members: tuple[str, ...] = ()
+    """Files of packages that the data were made from. They hold the answers: boxes must not show copies."""
 
 
 class Manifest(Frozen):
@@ -124,6 +126,7 @@ def _prepared(task: Task, home: Path, manifest: Manifest) -> Prepared:
         n_labelled=manifest.n_labelled,
         n_test=manifest.n_test,
         horizon=manifest.horizon,
+        members=tuple(name for entry in task.file.download for name in entry.members),
     )
 
 

@@ -49,6 +49,8 @@ class Job(Frozen):
     sandbox may fork it from a process that has the usual libraries imported already."""
     devices: tuple[str, ...] = ()
     """Host device nodes to pass through (GPUs)."""
+    hidden: tuple[Path, ...] = ()
+    """Files among the libraries that this job must not read; an unsealed sandbox cannot hide them."""
 
 
 class ExecResult(Frozen):

@@ -24,7 +24,7 @@ from dojo.sandbox.base import ExecResult, Job
 from dojo.sandbox.layout import INSIDE_UID, Layout, base_env, check_job
 from dojo.sandbox.outcome import classify
 from dojo.sandbox.seccomp import filter_program
-from dojo.sandbox.staging import Stage, resource_limits
+from dojo.sandbox.staging import HIDING, Stage, resource_limits
 from dojo.sandbox.streams import Streams
 from dojo.sandbox.watchdog import Watchdog
 
@@ -232,6 +232,7 @@ class BubblewrapSandbox:
             argv += ["--ro-bind", "/sys", "/sys"]  # where drivers look for the devices' topology
         plan = [("--bind", source, target) for source, target in places]
         plan += [("--ro-bind", str(m.source.resolve()), m.target) for m in job.mounts if not m.writable]
+        plan += [("--ro-bind", HIDING, str(path)) for path in job.hidden]
         for option, source, target in sorted(plan, key=lambda item: item[2].count("/")):
             argv += [option, source, target]
         for target in ("/proc", "/dev", "/"):

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 from dojo.sandbox.base import Job, Limits, Mount
 
+HIDING = "/dev/null"
+"""Bound over what a job must not read: opening it fails, since no device can be opened on such a mount."""
 _MAX_DEPTH = 32
 _COPY_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -139,9 +141,10 @@ class Stage:
 
 def mounts_for_box(job: Job) -> list[dict[str, object]]:
     """The job's mounts in the form sent to helper processes, host paths resolved."""
-    return [
+    shown = [
         {"source": str(m.source.resolve()), "target": m.target, "writable": m.writable} for m in job.mounts
     ]
+    return shown + [{"source": HIDING, "target": str(p), "writable": False} for p in job.hidden]
 
 
 def resource_limits(limits: Limits) -> dict[str, int]:

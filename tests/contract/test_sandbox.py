@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -319,3 +320,28 @@ def test_sandboxes_close_with_scratch_gone(tmp_path):
     box = open_sandbox("warm", scratch=tmp_path / "scratch", preload=())
     shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
     box.close()
+
+
+def test_hidden_files_of_the_libraries_cannot_be_read(sandbox, tmp_path):
+    if not sandbox.sealed:
+        pytest.skip("an unsealed sandbox shows the whole host")
+    hidden = Path(sysconfig.get_paths()["purelib"], "sklearn", "datasets", "data", "digits.csv.gz")
+    assert hidden.stat().st_size > 1000
+    (tmp_path / "solution.py").write_text(
+        "import os, sys\nfrom pathlib import Path\npath = Path(sys.argv[1])\n"
+        "beside = path.with_name('iris.csv').read_bytes()\n"
+        "print(len(beside) > 100)\n"
+        "try:\n    print(len(path.read_bytes()))\nexcept OSError as exc:\n    print('refused')\n"
+    )
+    job = Job(
+        argv=("python", "/code/solution.py", str(hidden)),
+        python_script="/code/solution.py",
+        cwd="/tmp",
+        mounts=(Mount(source=tmp_path, target="/code"),),
+        hidden=(hidden,),
+    )
+    result = sandbox.exec(job)
+    assert (result.outcome, result.stdout.split()) == ("ok", ["True", "refused"]), result.stderr
+    # The next job of the same sandbox, for which nothing is hidden, reads it.
+    shown = sandbox.exec(job.model_copy(update={"hidden": ()}))
+    assert shown.stdout.split() == ["True", str(hidden.stat().st_size)]

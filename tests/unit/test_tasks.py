@@ -22,7 +22,7 @@ import pytest
 import dojo
 from dojo.errors import TaskError
 from dojo.mle.check import check_package
-from dojo.mle.fetch import fetch_members
+from dojo.mle.fetch import fetch_members, installed_copies
 from dojo.mle.package import DownloadEntry, inspect_package, read_package
 from dojo.mle.prepare import Prepared, find_prepared, prepared_folder
 from dojo.registry import DEMO_TASKS, list_tasks, load_task
@@ -501,3 +501,17 @@ def test_the_page_lists_every_metric() -> None:
 
     page = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
     assert [m.metric.name for m in list_metrics() if f"`{m.metric.name}`" not in page] == []
+
+
+def test_installed_copies_of_what_a_task_is_made_from_are_known() -> None:
+    """scikit-learn ships two of the bundled tasks' data, answers included, in a folder that boxes show."""
+    for name in ("digits", "breast-cancer"):
+        members = [m for entry in load_task(name).file.download for m in entry.members]
+        copies = installed_copies(members)
+        assert copies, name
+        for path in copies:
+            assert (
+                hashlib.sha256(path.read_bytes()).hexdigest()
+                == load_task(name).file.download[0].members[members[0]]
+            )
+    assert installed_copies(["no_such_package/data.csv"]) == ()
