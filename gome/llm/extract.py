@@ -11,6 +11,7 @@ _MAX_REPAIR_CHARS = 32 * 1024
 _MAX_REPAIR_OPENINGS = 200
 """json-repair takes time in the square of the openings: a model caught in a loop (`{"{"{"…`) would hold a run."""
 _OPENING = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _PYTHON = frozenset({"python", "py", "python3"})
 
 
@@ -59,14 +60,14 @@ def find_json(text: str, *, repair: bool = True) -> Any:
     candidates = [text, *(block.strip() for lang, block in fenced_blocks(text) if lang in ("json", ""))]
     for candidate in candidates:
         try:
-            return json.loads(candidate)
+            return _encodable(json.loads(candidate), candidate)
         except (ValueError, RecursionError):
             continue
     start = min((i for i in (text.find("{"), text.find("[")) if i >= 0), default=-1)
     if start < 0:
         raise ValueError("the answer holds no JSON")
     try:
-        return json.JSONDecoder().raw_decode(text, start)[0]
+        return _encodable(json.JSONDecoder().raw_decode(text, start)[0], text)
     except (ValueError, RecursionError) as exc:
         reason = str(exc)
     brace = text.find("{")
@@ -82,7 +83,18 @@ def find_json(text: str, *, repair: bool = True) -> Any:
         raise ValueError(f"the answer is not valid JSON: {reason[:200]}") from exc
     if not isinstance(value, dict | list) or not value:
         raise ValueError(f"the answer is not valid JSON: {reason[:200]}")
-    return value
+    return _encodable(value, text)
+
+
+def _encodable(value: Any, text: str) -> Any:
+    """The value with `?` for each lone surrogate: the escape of one half of an emoji, say, without the other.
+
+    JSON allows it, and no file, journal or prompt can hold it.
+    """
+    if not _SURROGATE.search(text):
+        return value
+    whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return json.loads(whole)
 
 
 def find_code(text: str) -> str:

@@ -348,3 +348,12 @@ def test_importing_the_interface_loads_no_client():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("form", ["{}", "Sure:\n```json\n{}\n```", "Here: {} So.", "{}, oops"])
+def test_half_of_a_surrogate_pair_becomes_what_a_file_can_hold(form):
+    """A model that is cut within an emoji, or makes escapes up: the journal could not hold its words."""
+    value = find_json(form.replace("{}", '{"lesson": "a \\ud83d b \\ud83d\\ude00", "n": [1, "\\udc00"]}'))
+    value = value[0] if isinstance(value, list) else value
+    assert value["lesson"] == "a ? b \N{GRINNING FACE}"
+    assert value["n"] == [1, "?"]
