@@ -62,7 +62,7 @@ def enter(anchor: str, layout: dict[str, Any], outside: tuple[int, int], inside:
     linux.make_read_only("/proc")
 
 
-def mount_job(mounts: list[dict[str, Any]], disk_mb: int, inodes: int) -> int:
+def mount_job(mounts: list[dict[str, Any]], disk_mb: int, inodes: int, layout: dict[str, Any]) -> int:
     """Mount the job's directories; returns a descriptor of the quota file system's root.
 
     Each writable place is a directory of one tmpfs: `tmp`, `shm`, and `0`, `1` … for the writable mounts in
@@ -71,6 +71,7 @@ def mount_job(mounts: list[dict[str, Any]], disk_mb: int, inodes: int) -> int:
     Path(_STAGE).mkdir()
     # One inode more for each directory made here, so that `inodes` is what the program itself may use.
     own = 3 + sum(bool(m["writable"]) for m in mounts)
+    own += sum(target.count("/") for _, target in layout["binds"] if target.startswith("/tmp/"))
     options = f"size={disk_mb}m,nr_inodes={inodes + own},mode=0755"
     linux.mount("tmpfs", _STAGE, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
     root = os.open(_STAGE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -87,9 +88,21 @@ def mount_job(mounts: list[dict[str, Any]], disk_mb: int, inodes: int) -> int:
     for source, target, read_only in sorted(plan, key=lambda item: item[1].count("/")):
         _make_target(target, is_directory=Path(source).is_dir())
         linux.bind(source, target, read_only=read_only)
+        _show_again(layout, target)
     linux.unmount(_STAGE)
     Path(_STAGE).rmdir()
     return root
+
+
+def _show_again(layout: dict[str, Any], hider: str) -> None:
+    """Bind once more what a mount has just hidden: an interpreter that lies below /tmp, say."""
+    for source, target in layout["binds"]:
+        if target.startswith(hider + "/"):
+            _bind_host(source, target)
+    for path, text in layout["links"]:
+        if path.startswith(hider + "/") and not os.path.lexists(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).symlink_to(text)
 
 
 def seal() -> None:

@@ -221,6 +221,14 @@ class BubblewrapSandbox:
         argv = [self._binary, *self._options, "--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID)]
         for name, value in sorted({**base_env(), **job.env}.items()):
             argv += ["--setenv", name, value]
+        plan = [("--bind", source, target) for source, target in places]
+        plan += [("--ro-bind", str(m.source.resolve()), m.target) for m in job.mounts if not m.writable]
+        plan.sort(key=lambda item: item[2].count("/"))
+        # A place above the interpreter (one below /tmp, say) comes before it, so as not to hide it.
+        shown = [target for _, target in self._layout.binds]
+        above = [p for p in plan if any(target.startswith(p[2] + "/") for target in shown)]
+        for option, source, target in above:
+            argv += [option, source, target]
         for source, target in self._layout.binds:
             argv += ["--ro-bind", source, target]
         for target, text in self._layout.links:
@@ -230,10 +238,9 @@ class BubblewrapSandbox:
             for device in job.devices:
                 argv += ["--dev-bind", device, device]
             argv += ["--ro-bind", "/sys", "/sys"]  # where drivers look for the devices' topology
-        plan = [("--bind", source, target) for source, target in places]
-        plan += [("--ro-bind", str(m.source.resolve()), m.target) for m in job.mounts if not m.writable]
-        plan += [("--ro-bind", HIDING, str(path)) for path in job.hidden]
-        for option, source, target in sorted(plan, key=lambda item: item[2].count("/")):
+        later = [p for p in plan if p not in above]
+        later += [("--ro-bind", HIDING, str(path)) for path in job.hidden]
+        for option, source, target in sorted(later, key=lambda item: item[2].count("/")):
             argv += [option, source, target]
         for target in ("/proc", "/dev", "/"):
             argv += ["--remount-ro", target]

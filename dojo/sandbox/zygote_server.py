@@ -184,7 +184,7 @@ def _build(
         raise OSError(errno.EBUSY, problem)
 
     job, streams = channel.receive(sock)
-    quota = box.mount_job(job["mounts"], job["disk_mb"], job["inodes"])
+    quota = box.mount_job(job["mounts"], job["disk_mb"], job["inodes"], settings["layout"])
     box.seal()
     linux.drop_capabilities()
     linux.no_new_privileges()
