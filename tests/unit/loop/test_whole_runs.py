@@ -14,7 +14,7 @@ from gome.loop.execute import execute
 from gome.loop.journal import canonical, read_journal
 from gome.loop.run import Run
 from gome.loop.state import RunState
-from gome.result import summarize
+from gome.result import cites_others, summarize
 from tests.support.fake_world import FakeLlms, Faults, fake_config, fake_run
 
 
@@ -53,6 +53,9 @@ def test_the_same_seed_gives_the_same_history_and_another_seed_another(tmp_path:
 def test_ideas_flow_between_traces_and_not_without_memory(tmp_path: Path) -> None:
     on = carry_out(fake_run(tmp_path / "on", fake_config(24)))
     assert summarize(on.state, tmp_path).recalled > 0
+    merges = [e for e in on.state.experiments.values() if e.proposal.purpose == "merge"]
+    assert any(e.proposal.citations for e in merges)
+    assert not any(cites_others(e) for e in merges)  # the schedule gave them their partners, not the memory
     off = carry_out(fake_run(tmp_path / "off", fake_config(24, memory={"enabled": False})))
     assert summarize(off.state, tmp_path).recalled == 0
     assert off.state.memory.version > 0  # still recorded
