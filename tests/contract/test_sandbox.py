@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dojo.errors import SandboxUnavailable
-from dojo.sandbox import open_sandbox
+from dojo.sandbox import layout, open_sandbox
 from dojo.sandbox.base import ExecResult, Job, Limits, Mount, Sandbox
 from dojo.sandbox.scripted import ScriptedSandbox
 
@@ -345,3 +345,28 @@ def test_hidden_files_of_the_libraries_cannot_be_read(sandbox, tmp_path):
     # The next job of the same sandbox, for which nothing is hidden, reads it.
     shown = sandbox.exec(job.model_copy(update={"hidden": ()}))
     assert shown.stdout.split() == ["True", str(hidden.stat().st_size)]
+
+
+@pytest.mark.parametrize("kind", ["warm", "bubblewrap"])
+def test_an_interpreter_below_tmp_is_not_hidden_by_the_private_tmp(kind, tmp_path, monkeypatch):
+    library = tmp_path / "venv" / "lib"
+    library.mkdir(parents=True)
+    (library / "there.txt").write_text("seen")
+    monkeypatch.setattr(layout, "_SYSTEM", (*layout._SYSTEM, str(library)))
+    monkeypatch.setattr(layout, "_RESERVED", ())
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "s.py").write_text(
+        f"import os; print(open({str(library / 'there.txt')!r}).read(), os.listdir({str(tmp_path)!r}))\n"
+        "open('/tmp/mine', 'w').write('x')\n"
+    )
+    mounts = (Mount(source=code, target="/box/code"),)
+    job = Job(argv=("python", "/box/code/s.py"), cwd="/tmp", mounts=mounts, python_script="/box/code/s.py")
+    assert Path("/tmp") in library.parents
+    box = open_sandbox(kind, scratch=tmp_path / "scratch", preload=())
+    try:
+        result = box.exec(job)
+    finally:
+        box.close()
+    assert result.ok, result.stderr
+    assert result.stdout.strip() == "seen ['venv']"
