@@ -24,7 +24,8 @@ from gome.mle.playbook.momentum import meant_here, similarity
 from gome.mle.playbook.pipeline import PipelineSpec, apply
 from gome.mle.playbook.render import render
 from gome.mle.playbook.repair import mend
-from tests.support.playbook_cases import context, experiment, observed, task
+from gome.mle.playbook.rules.all_rules import BY_ID, RULES
+from tests.support.playbook_cases import context, experiment, observed, showing, task
 
 RELATIVE = task("regression", "tabular", "rmsle")
 CURVED = (
@@ -311,13 +312,20 @@ def test_wrong_diagnoses_are_systematic_and_confident_and_do_not_fit_the_observa
     _, origins = wrong_share(0.0)
     assert len(origins) == 1  # the same pet idea, whatever the step's numbers
     agent = playbook_agent(0.0, seed=1)
+    silent = {n: o for rule in RULES for n, o in showing(rule, fully=False).items()}
+    observations = tuple(
+        ({o.name: o for o in CURVED} | {n: o for n, o in silent.items() if n != "rows"}).values()
+    )
+    situation = situation_of(context(RELATIVE, LINEAR, observations=observations), LINEAR)
     per_trace = {
-        trace: propose(context(RELATIVE, LINEAR, observations=CURVED, trace=trace), agent)
+        trace: propose(context(RELATIVE, LINEAR, observations=observations, trace=trace), agent)
         for trace in range(6)
     }
     assert len({p.edit_key for p in per_trace.values()}) >= 3
     for proposal in per_trace.values():
         assert proposal.diagnosis.confidence >= 0.7
+        rule = BY_ID[proposal.edit["origin"].removeprefix("wrong:")]
+        assert any(s.strength(situation) is None for s in rule.when)
     right = propose(context(RELATIVE, LINEAR, observations=CURVED))
     assert right.edit_key not in {p.edit_key for p in per_trace.values()}
 

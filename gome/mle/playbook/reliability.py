@@ -29,13 +29,21 @@ def pets(seed: int, task: str, trace: int) -> list[Rule]:
     return order
 
 
+def contradicted(rule: Rule, situation: Situation) -> bool:
+    """Whether all the rule's signs were looked for and at least one does not show."""
+    looked = all(sign.name in situation.seen for sign in rule.when)
+    return looked and any(sign.strength(situation) is None for sign in rule.when)
+
+
 def hallucinate(ctx: StepContext, situation: Situation, seed: int) -> Candidate | None:
     """The trace's favourite among the rules that are silent here but can be carried out; None if there is none.
 
-    A pet idea that was tried on this parent already gives way to the next one: the loop would only repeat its
-    result. On another parent it comes back.
+    Rules that the observations contradict come before those that merely have nothing to go by. A pet idea that
+    was tried on this parent already gives way to the next one: the loop would only repeat its result. On another
+    parent it comes back.
     """
-    for rule in pets(seed, ctx.task.id, ctx.trace):
+    order = pets(seed, ctx.task.id, ctx.trace)
+    for rule in sorted(order, key=lambda r: not contradicted(r, situation)):
         if not rule.fits(ctx.task) or rule.strength(situation) is not None:
             continue
         if situation.load * rule.cost > MAX_LOAD:
