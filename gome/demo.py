@@ -48,19 +48,10 @@ def demo(
     Returns:
         Whether every task ended with a test score and better than its baseline on validation.
     """
-    table = Table(title="Gome demo: no key, no GPU", title_justify="left")
-    for column in (
-        "task",
-        "metric",
-        "baseline",
-        "best (validation)",
-        "test, once",
-        "band",
-        "accepted",
-        "recalled",
-        "s",
-    ):
-        table.add_column(column, justify="left" if column in ("task", "metric", "band") else "right")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold underline")
+    for column in ("task", "metric", "baseline", "best", "test", "band", "acc.", "rec.", "s"):
+        left = column in ("task", "metric", "band")
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
     flows: list[str] = []
     won = True
     for name in tasks:
@@ -76,16 +67,21 @@ def demo(
         write_report(report.run_dir)
         won &= _row(table, name, report, time.monotonic() - start)
         flows += [f"{name}: {line}" for line in memory_flow(read_state(report.run_dir))]
+    console.rule("[bold]What came out")
     console.print(table)
     console.print(
-        "baseline and best are scores on the same hidden rows; bands are of reference pipelines, not Kaggle"
+        "\nbaseline, best: on the same hidden validation rows, ± standard error. test: scored once, at the end.\n"
+        "band: of reference pipelines (not a Kaggle medal). acc.: experiments accepted. rec.: accepted with an\n"
+        "idea recalled from another trace. s: seconds.",
+        highlight=False,
+        soft_wrap=True,
     )
     if flows:
         console.print(
-            "\nMomentum: successes of one trace that another recalled, cited, and was accepted with"
+            "\n[bold]Momentum[/]: successes of one trace that another recalled, cited, and got accepted"
         )
         for line in flows:
-            console.print(f"  {line}")
+            console.print(f"  {line}", highlight=False, soft_wrap=True)
     console.print(f"\nEach run's solution, submission, report and journal: {root}/<task>/")
     return won
 
