@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dojo.environment import FINAL, SEARCH, Files, LevelReport, Observation, RunResult
-from dojo.errors import Failure, GradingError, boundary
+from dojo.errors import Failure, GradingError, TaskError, boundary
 from dojo.mle.fetch import installed_copies
 from dojo.mle.grader import Grader
 from dojo.mle.prepare import Prepared
@@ -19,6 +19,7 @@ from dojo.mle.views import View, find_view, make_view
 from dojo.sandbox import Kind as SandboxKind
 from dojo.sandbox import open_sandbox
 from dojo.sandbox.base import ExecResult, Job, Limits, Mount, Sandbox
+from dojo.sandbox.layout import shows
 from dojo.sandbox.outputs import read_output
 from dojo.score import Comparison, Score, Split
 from dojo.slot import Slot
@@ -31,6 +32,27 @@ CODE, DATA, OUT = "/box/code", "/box/data", "/box/out"
 """Where a solution finds its code, the public data and its output folder; a name that hides no host path."""
 
 
+def check_places(prepared: Prepared, data: Path) -> None:
+    """Refuse places of labels that every box would show.
+
+    Containers often work in /usr/src/app, and boxes show all of /usr.
+
+    Args:
+        prepared: the task's data.
+        data: folder for the views of the data.
+
+    Raises:
+        TaskError: labels lie, or would lie, among the system's files or the libraries.
+    """
+    if shows(data):
+        raise TaskError("lies among system files, which solutions can read; use a folder outside", str(data))
+    if shows(prepared.labelled):
+        raise TaskError(
+            "lies among system files, which solutions can read; set XDG_CACHE_HOME to a folder outside",
+            str(prepared.labelled.parent),
+        )
+
+
 class MleEnvironment:
     """One prepared task with its sandbox and its grader, both started at first use.
 
@@ -39,11 +61,16 @@ class MleEnvironment:
         data: folder for the views of the data; may be shared between environments of one run.
         scratch: folder of this environment alone, for workspaces; removed when it is closed.
         sandbox: which confinement (see `dojo.sandbox.open_sandbox`).
+
+    Raises:
+        TaskError: solutions could read the labels where they lie.
     """
 
     def __init__(
         self, prepared: Prepared, *, data: Path, scratch: Path, sandbox: SandboxKind = "auto"
     ) -> None:
+        if sandbox != "process":
+            check_places(prepared, data)
         self.spec: TaskSpec = prepared.spec
         self._prepared = prepared
         self._data = data

@@ -40,6 +40,17 @@ _GENERATED = {
 }
 
 
+def shows(path: Path) -> bool:
+    """Whether boxes show this path of the host, present or to come, among the system's files and libraries."""
+    prefixes = (sys.base_prefix, sys.base_exec_prefix, sys.prefix, sys.exec_prefix)
+    roots = [Path(name) for name in _SYSTEM]
+    roots += [Path(prefix, part) for prefix in prefixes for part in _PREFIX_PARTS]
+    if site.ENABLE_USER_SITE:
+        roots.append(Path(site.getusersitepackages()))
+    real = path.resolve()
+    return any(real.is_relative_to(root.resolve()) for root in roots)
+
+
 class Layout:
     """The host paths to bind and the symlinks to make, computed once per sandbox.
 

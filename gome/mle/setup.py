@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojo.mle.environment import MleEnvironment
+from dojo.mle.environment import MleEnvironment, check_places
 from dojo.mle.medals import load_population, medal
 from dojo.mle.package import Task
 from dojo.mle.prepare import Prepared
@@ -35,9 +35,11 @@ def mle_setup(task: Task, config: RunConfig, run_dir: RunDir) -> TaskSetup:
     """Prepare an MLE task for a run.
 
     Raises:
-        TaskError: its data cannot be had or split.
+        TaskError: its data cannot be had or split, or solutions could read the labels where they lie.
     """
     prepared = task.prepare()
+    if config.sandbox != "process":
+        check_places(prepared, run_dir.data)
     spec = prepared.spec
     population = load_population(task.population_file)
     factory = MleEnvironmentFactory(prepared, run_dir.data, run_dir.work, config.sandbox)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dojo.sandbox import cgroups, channel, seccomp
 from dojo.sandbox.base import Job, Limits, Mount
 from dojo.sandbox.imports import can_fork, host_path
-from dojo.sandbox.layout import Layout, base_env
+from dojo.sandbox.layout import Layout, base_env, shows
 from dojo.sandbox.outcome import classify
 from dojo.sandbox.outputs import read_output
 from dojo.sandbox.process import _translate
@@ -330,3 +330,14 @@ def test_importing_the_package_is_light():
     code = "import dojo.sandbox, sys; print(sorted({'pydantic', 'numpy', 'pandas', 'psutil'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "folder", ["/usr/src/app/runs/x", "/lib/x", f"{sys.prefix}/share/x", f"{sys.prefix}/lib/x"]
+)
+def test_what_lies_among_system_files_and_libraries_is_known_to_be_shown(folder, tmp_path):
+    assert shows(Path(folder))
+    assert not shows(tmp_path)
+    assert not shows(Path(sys.prefix) / "runs")
+    (tmp_path / "link").symlink_to("/usr")
+    assert shows(tmp_path / "link" / "src")

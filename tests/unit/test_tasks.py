@@ -14,6 +14,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,7 @@ import pytest
 import dojo
 from dojo.errors import TaskError
 from dojo.mle.check import check_package
+from dojo.mle.environment import MleEnvironment
 from dojo.mle.fetch import fetch_members, installed_copies
 from dojo.mle.package import DownloadEntry, inspect_package, read_package
 from dojo.mle.prepare import Prepared, find_prepared, prepared_folder
@@ -515,3 +517,16 @@ def test_installed_copies_of_what_a_task_is_made_from_are_known() -> None:
                 == load_task(name).file.download[0].members[members[0]]
             )
     assert installed_copies(["no_such_package/data.csv"]) == ()
+
+
+def test_labels_where_boxes_show_them_are_refused(tmp_path: Path) -> None:
+    """Containers often work in /usr/src/app, and boxes show all of /usr."""
+    prepared = read_package(package(tmp_path / "houses")).prepare()
+    with pytest.raises(TaskError, match="which solutions can read; use a folder outside"):
+        MleEnvironment(prepared, data=Path("/usr/src/app/runs/x/data"), scratch=tmp_path)
+    inside = replace(prepared, labelled=Path("/usr/local/cache/labelled.csv"))
+    with pytest.raises(TaskError, match="set XDG_CACHE_HOME"):
+        MleEnvironment(inside, data=tmp_path / "data", scratch=tmp_path)
+    MleEnvironment(
+        inside, data=tmp_path / "data", scratch=tmp_path, sandbox="process"
+    ).close()  # unsealed anyway
