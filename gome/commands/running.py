@@ -357,7 +357,7 @@ def _observed(go: Any, folder: Path, *, quiet: bool) -> RunReport:
 def _finish(result: RunReport, *, as_json: bool) -> None:
     """Print the result and end with the exit code it stands for."""
     from gome.api import read_state
-    from gome.report.summary import summary
+    from gome.report.summary import summary, why_none
 
     if as_json:
         typer.echo(result.model_dump_json())
@@ -365,5 +365,6 @@ def _finish(result: RunReport, *, as_json: bool) -> None:
         for line in summary(read_state(result.run_dir), result):
             typer.echo(line)
     if result.best is None:
-        say("gome: no experiment gave a valid score; see report.html for each experiment's failure")
+        why = why_none(read_state(result.run_dir))
+        say(f"gome: {why}; see report.html for each failure")
         raise typer.Exit(NO_SCORE)

@@ -58,7 +58,7 @@ def _scores(state: RunState, report: RunReport) -> list[str]:
     lines.append(f"  baseline    {score(baseline):<20} the default pipeline, on hidden validation rows")
     best, picked = report.best, chosen(state)
     if best is None or picked is None:
-        return [*lines, "  best        –                    no experiment gave a valid score"]
+        return [*lines, f"  best        –                    {why_none(state)}"]
     what = "the baseline itself: nothing beat it" if best.experiment == BASELINE else best.experiment
     lines.append(f"  best        {score(picked.score):<20} {what}, on {best.n:,} hidden validation rows")
     if best.resplit is not None:
@@ -72,6 +72,13 @@ def _scores(state: RunState, report: RunReport) -> list[str]:
     if state.finished is not None and not report.sealed:
         lines.append("  UNSEALED: solutions ran without full confinement; do not compare this result")
     return lines
+
+
+def why_none(state: RunState) -> str:
+    """Why a run has no best solution."""
+    if state.final_runs:
+        return "no candidate's final run, with all labelled rows, gave a submission"
+    return "no experiment gave a valid score"
 
 
 def _why(state: RunState) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dojo.errors import Failure
 from gome.api import read_state
 from gome.errors import ResumeError
 from gome.loop import events as ev
@@ -248,3 +249,14 @@ def test_ticks_are_round_and_inside() -> None:
     assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
     assert ticks(0.31, 0.37, 3) == [0.32, 0.34, 0.36]
     assert ticks(5, 5) == [5]
+
+
+def test_a_run_whose_final_runs_all_failed_says_so(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "run")
+    writer.append(ev.BaselineScored(files={}))
+    failure = Failure(boundary="solution", kind="timed_out", message="stopped", stage="run")
+    writer.append(ev.FinalRun(candidate="t0-s000", failure=failure))
+    writer.append(ev.RunFinished(best=None, experiments=1, accepted=1))
+    root = writer.close()
+    lines = summary(read_state(root), summarize(read_state(root), root))
+    assert any("no candidate's final run" in line for line in lines)
