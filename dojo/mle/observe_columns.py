@@ -158,7 +158,7 @@ def as_floats(values: pd.Series) -> FloatArray:
         ValueError,
     ):  # a Python integer beyond the range of floats, or an object
         found = pd.to_numeric(values.astype("string").fillna(""), errors="coerce")
-    return np.asarray(found.to_numpy(float, na_value=np.nan), float)
+    return np.array(found.to_numpy(float, na_value=np.nan), float)  # a copy: pandas hands out read-only views
 
 
 def numbers(frame: pd.DataFrame, names: tuple[str, ...]) -> FloatArray:
