@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gome")
 
+SAME_TASK = ("id", "problem", "target", "id_column", "group", "time", "split", "validation_fraction", "seed")
+"""What must not change between a run and its resumption, besides data, metric and grading (the fingerprint)."""
+
 
 def optimize(
     task: Task | str | Path,
@@ -113,9 +116,14 @@ def resume(
         ResumeError: not a run directory, of another schema, damaged, in use, or of another task.
     """
     directory = RunDir(Path(run_dir))
-    started = read_state(directory.root).started
+    state = read_state(directory.root)
+    started = state.started
     if started is None:
         raise ResumeError(f"{directory.root}: the journal is empty, nothing to resume; start a new run")
+    name = backend or started.backend
+    chosen_backend = resolve_backend(name) if isinstance(name, str) else name
+    if state.finished is not None and task is None:
+        return summarize(state, directory.root)
     directory.open()
     try:
         try:
@@ -127,7 +135,8 @@ def resume(
             ) from exc
         built, factory = _agent(agent or started.agent, llm)
         setup = _set_up(_load(task or started.source), config, directory)
-        if setup.spec.id != started.task.id or setup.fingerprint != started.fingerprint:
+        same = all(getattr(setup.spec, f) == getattr(started.task, f) for f in SAME_TASK)
+        if not same or setup.fingerprint != started.fingerprint:
             raise ResumeError(
                 f"{directory.root} is a run of task {started.task.id!r} on other data than "
                 f"{setup.spec.id!r} has now: resume with the same task and data, or start a new run"
@@ -135,8 +144,6 @@ def resume(
         run = _run(directory, setup, config, built, factory, observers)
         if run.state.finished is None:
             run.resume()
-        name = backend or started.backend
-        chosen_backend = resolve_backend(name) if isinstance(name, str) else name
         return _carry_out(run, chosen_backend, setup, directory)
     finally:
         directory.close()

@@ -11,6 +11,7 @@ GomeError
  │  └ LlmFormat      the answer has not the asked form; carries the text, bounded
  ├ StrategyError     a strategy (a proposer, implementer or interpreter) broke; the experiment fails, the run goes on
  ├ ReportError       the report could not be written; the run's result stands
+ ├ JournalError      the journal or a blob cannot be written (disk full?); the run stops and can be resumed
  ├ BudgetExhausted   control flow: a budget has no room for what was asked
  └ Interrupted       control flow: a stop was asked for (Ctrl-C, SIGTERM)
 ```
@@ -72,6 +73,10 @@ class StrategyError(GomeError):
 
 class ReportError(GomeError):
     """The report of a run could not be written; its result stands."""
+
+
+class JournalError(GomeError):
+    """The journal or a blob cannot be written; the run stops and can be resumed."""
 
 
 class BudgetExhausted(GomeError):

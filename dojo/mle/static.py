@@ -10,6 +10,7 @@ from dojo.environment import Files
 ENTRY = "solution.py"
 MAX_FILE_BYTES = 2**20
 MAX_FILES = 100
+MAX_NAME_BYTES = 200
 
 
 def check_files(files: Files) -> str | None:
@@ -22,6 +23,10 @@ def check_files(files: Files) -> str | None:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not path.parts or "\x00" in name:
             return f"the file name {name[:80]!r} leads out of the solution's folder"
+        if len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
+            return f"the file name {name[:80]!r}… is too long"
+        if any(str(parent) in files for parent in path.parents):
+            return f"{name[:80]!r} lies below a file of this solution"
         if len(text.encode("utf-8", "surrogatepass")) > MAX_FILE_BYTES:
             return f"{name} is larger than 1 MB"
         if path.suffix == ".py" and (problem := _syntax(name, text)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from dojo.errors import GradingError, SandboxUnavailable
 from dojo.slot import Slot
 from gome.config import RunConfig
 from gome.loop.assignment import FinalAssignment, Worker
+from gome.loop.experiment import Costs
 from gome.loop.run import Run
 from gome.loop.trace import Trace
 
@@ -87,10 +89,13 @@ class SerialBackend:
                 idle = run.active_traces() if run.config.lockstep else [index]
                 for assignment in run.next_assignments(idle):
                     progressed = True
+                    started = time.monotonic()
                     try:
                         self._traces[assignment.trace].step(assignment, run.sink(assignment.trace))
                     except (SandboxUnavailable, GradingError) as exc:
-                        run.lost(assignment.trace, assignment.experiment, str(exc))
+                        seconds = time.monotonic() - started
+                        paid = Costs(wall_s=seconds, slot_s=seconds)
+                        run.lost(assignment.trace, assignment.experiment, str(exc), paid)
             if not progressed:
                 return
 

@@ -80,9 +80,7 @@ class Ledger:
         """
         if not again and self.remaining_steps() == 0:
             return None
-        slot = self._left("slot_s", self.spent.slot_s)
-        tokens = self._left("tokens", self.spent.tokens_in + self.spent.tokens_out)
-        usd = self._left("usd", self.spent.usd)
+        slot, tokens, usd = self.left("slot_s"), self.left("tokens"), self.left("usd")
         if any(left is not None and left <= 0 for left in (slot, tokens, usd)):
             return None
         lease = Lease(
@@ -96,8 +94,11 @@ class Ledger:
             self.steps += 1
         return lease
 
-    def _left(self, name: str, spent: float) -> float | None:
+    def left(self, name: str) -> float | None:
+        """What is neither spent nor reserved of `slot_s`, `tokens` or `usd`; None where there is no limit."""
         limit = getattr(self.budget, name)
+        tokens = self.spent.tokens_in + self.spent.tokens_out
+        spent = tokens if name == "tokens" else getattr(self.spent, name)
         return None if limit is None else limit - spent - self._reserved(name)
 
     def settle(self, experiment: str, costs: Costs) -> None:

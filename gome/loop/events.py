@@ -142,7 +142,8 @@ class FinalStarted(Frozen):
     type: Literal["final.started"] = "final.started"
     candidates: tuple[str, ...]
     reason: str
-    """Why the search ended: `steps`, `time`, `slot_s`, `tokens`, `usd`, `traces` (none left)."""
+    """Why the search ended: `steps`, `time`, `slot_s`, `tokens`, `usd`, `ideas`
+    (nothing left to propose), `traces` (none left)."""
 
 
 class FinalJob(Frozen):

@@ -14,11 +14,14 @@ from gome.loop.assignment import FinalAssignment
 from gome.loop.blobs import content_hash
 from gome.loop.experiment import Costs, Experiment
 from gome.loop.run import Run
+from gome.loop.state import BASELINE
 
 Medal = Callable[[Score], str | None]
 """Names the band of reference pipelines that a test score falls into, None where there is none."""
 
 
+SPARE = 3
+"""Solutions beyond the candidates that are tried when every candidate fails on the full data."""
 CLEARLY_WORSE = 0.95
 """A solution that the best one beats on validation with this probability is no candidate: a re-split has more
 noise of its own than such a difference leaves room for."""
@@ -74,28 +77,31 @@ def choose(run: Run) -> None:
     if final is None or state.chosen is not None:
         return
     means: dict[str, float] = {}
+    utilities: dict[str, float] = {}
     for name in final.candidates:
         jobs = [j for (candidate, _), j in state.final_jobs.items() if candidate == name]
         scores = [j.score for j in jobs if j.score]
         if scores and len(scores) == len(jobs):
             means[name] = fmean(s.value for s in scores)
-    direction = run.plan.spec.metric.direction
-    sign = 1.0 if direction == "max" else -1.0
-    rank = {name: i for i, name in enumerate(final.candidates)}
-    order = sorted(
-        final.candidates, key=lambda n: (-sign * means[n] if n in means else float("inf"), rank[n])
-    )
+            utilities[name] = fmean(s.utility for s in scores)
+    order = sorted(final.candidates, key=lambda n: -utilities.get(n, float("-inf")))  # stable: ties keep rank
     gap = None
-    if order and order[0] in means and (score := state.candidate(order[0]).score):
-        gap = score.utility - sign * means[order[0]]
+    if order and order[0] in utilities and (score := state.candidate(order[0]).score):
+        gap = score.utility - utilities[order[0]]
     run.commit([ev.FinalChosen(order=tuple(order), means=means, selection_gap=gap)])
 
 
 def run_finally(run: Run, env: Environment, slot: Slot) -> str | None:
-    """Run the chosen candidate with all labelled rows; when it fails, the next. Gives the one that worked."""
-    chosen = run.state.chosen
-    rest = [e.id for e in run.state.ranked()]
-    for name in dict.fromkeys([*(chosen.order if chosen else ()), *rest]):
+    """Run the chosen candidate with all labelled rows; when it fails, the next. Gives the one that worked.
+
+    After the candidates, a few other solutions and at last the baseline have their turn.
+    """
+    chosen = run.state.chosen.order if run.state.chosen else ()
+    submissions = {run.state.candidate(name).submission for name in chosen}
+    rest = {e.submission: e.id for e in reversed(run.state.ranked()) if e.submission not in submissions}
+    spare = list(reversed(rest.values()))[:SPARE]
+    baseline = [BASELINE] if run.state.baseline_experiment() else []
+    for name in dict.fromkeys([*chosen, *spare, *baseline]):
         done = run.state.final_runs.get(name)
         if done is None:
             done = _final_run(run, env, slot, run.state.candidate(name))

@@ -152,6 +152,7 @@ def _line(record: Record) -> bytes:
     body = {"v": SCHEMA, "seq": record.seq, "time": round(record.time, 6)}
     body |= record.event.model_dump(mode="json", exclude_defaults=False)
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
     crc = zlib.crc32(text.encode())
     return f'{text[:-1]},"crc":"{crc:08x}"}}\n'.encode()
 

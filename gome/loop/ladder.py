@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _THROUGH = (DojoError, GomeError)
 INFRA_RETRIES = 1
 """How often a run is repeated on the spot when the box itself broke."""
+MIN_RUN_S = 0.5
+"""A lease with fewer seconds left than this is used up."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Attempt:
     looks: int = 0
     """How often hidden validation rows were graded on the way."""
     slot_s: float = 0.0
+    cut_off: str | None = None
+    """The budget that left no room for going on: `slot_s`, `time`, `tokens` or `usd`."""
 
     @property
     def feedback(self) -> Feedback:
@@ -61,7 +65,9 @@ def climb(step: Step, ctx: StepContext, proposal: Proposal, files: Mapping[str, 
     while True:
         attempt = _once(step, proposal, attempt)
         failure = attempt.failure
-        if failure is None or failure.boundary == "infra" or attempt.repairs >= step.agent.max_repairs:
+        if failure is None or failure.boundary == "infra" or attempt.cut_off:
+            return attempt
+        if attempt.repairs >= step.agent.max_repairs:
             return attempt
         with step.stage("implement", proposal):
             try:
@@ -90,19 +96,23 @@ def _once(step: Step, proposal: Proposal, attempt: Attempt) -> Attempt:
             return attempt.failed(failure, "static")
         attempt = attempt.passed("static")
         if step.agent.debug_run:
+            if cut := _cut(step, attempt):
+                return replace(attempt, cut_off=cut)
             debug = _run(step, attempt, debug=True)
             attempt = replace(attempt, slot_s=attempt.slot_s + debug.exec.wall_s)
             if debug.failure:
-                return attempt.failed(debug.failure, "debug")
+                return _failed_run(step, attempt, debug.failure, "debug")
             attempt = attempt.passed("debug")
     with step.stage("run", proposal):
+        if cut := _cut(step, attempt):
+            return replace(attempt, cut_off=cut)
         run = _run(step, attempt, debug=False)
         attempt = replace(
             attempt, slot_s=attempt.slot_s + run.exec.wall_s, submission=run.submission, oof=run.oof
         )
     if run.failure or run.submission is None:
         missing = Failure(boundary="solution", kind="no_submission", message="no submission.csv was written")
-        return attempt.failed(run.failure or missing, "run")
+        return _failed_run(step, attempt, run.failure or missing, "run")
     with step.stage("validate", proposal):
         attempt = replace(attempt.passed("run"), looks=attempt.looks + 1)
         result = step.env.validate(run.submission, view=SEARCH)
@@ -113,8 +123,8 @@ def _once(step: Step, proposal: Proposal, attempt: Attempt) -> Attempt:
 
 def _run(step: Step, attempt: Attempt, *, debug: bool) -> RunResult:
     """Run the files; when the box itself broke, once more on the spot before giving up."""
-    lease = step.assignment.lease
-    limits = [s for s in (step.config.run_seconds, lease.run_s, _left(step, attempt)) if s is not None]
+    leased = (seconds for seconds, _ in _leases(step, attempt))
+    limits = [s for s in (step.config.run_seconds, *leased) if s is not None]
     for tries in range(INFRA_RETRIES + 1):
         try:
             return step.env.run(
@@ -131,11 +141,23 @@ def _run(step: Step, attempt: Attempt, *, debug: bool) -> RunResult:
     raise AssertionError("unreachable")
 
 
-def _left(step: Step, attempt: Attempt) -> float | None:
-    leased = step.assignment.lease.slot_s
-    if leased is None:
-        return None
-    left = leased - attempt.slot_s
-    if left <= 0:
-        raise BudgetExhausted("the slot time reserved for this experiment is used up")
+def _leases(step: Step, attempt: Attempt) -> list[tuple[float, str]]:
+    """Seconds that are left of what was leased to the whole step, with the name of the budget."""
+    lease, left = step.assignment.lease, []
+    if lease.slot_s is not None:
+        left.append((lease.slot_s - attempt.slot_s, "slot_s"))
+    if lease.run_s is not None:
+        left.append((lease.run_s - step.elapsed(), "time"))
     return left
+
+
+def _cut(step: Step, attempt: Attempt) -> str | None:
+    """The budget that has no room for another run."""
+    return next((name for seconds, name in _leases(step, attempt) if seconds < MIN_RUN_S), None)
+
+
+def _failed_run(step: Step, attempt: Attempt, failure: Failure, level: str) -> Attempt:
+    """A run that did not end well; one that only its lease cut short says nothing about the solution."""
+    if failure.kind == "timed_out" and (cut := _cut(step, attempt)):
+        return replace(attempt, cut_off=cut)
+    return attempt.failed(failure, level)

@@ -46,3 +46,13 @@ class Proposal(Frozen):
     edit_key: str = ""
     """Stable name of the change, e.g. `encode.high_cardinality=target`; equal keys mean the same idea."""
     citations: tuple[Citation, ...] = ()
+
+
+def no_proposal(purpose: Purpose) -> Proposal:
+    """What stands for the proposal of an experiment that ended before one was made."""
+    return Proposal(
+        purpose=purpose,
+        component="none",
+        hypothesis="(no proposal was made)",
+        diagnosis=Diagnosis(cause="unknown"),
+    )

@@ -5,25 +5,32 @@ A backend asks it for assignments, hands its sink to the traces, and tells it ab
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dojo.environment import Files
+from dojo.environment import Feedback, Files
+from dojo.errors import Failure, boundary
 from gome.config import RunConfig
+from gome.errors import StrategyError
 from gome.loop import events as ev
 from gome.loop import schedule
 from gome.loop.assignment import HISTORY_WINDOW, Assignment, Notice, Plan, Sink
 from gome.loop.blobs import DirectoryBlobs
-from gome.loop.budget import Ledger
+from gome.loop.budget import TOKENS_FLOOR, Ledger
 from gome.loop.experiment import Costs, Experiment
 from gome.loop.journal import Journal, Record
-from gome.loop.proposal import Proposal
+from gome.loop.proposal import Proposal, no_proposal
 from gome.loop.state import RunState
 
 MAX_LOSSES = 3
-"""How often the worker of a trace may be lost in a row before the trace is retired."""
+"""How often an experiment is tried before it is given up; after as many in a row the trace is retired."""
+DRY = 3
+"""A trace whose last experiments, this many, failed for want of a proposal gets no further steps."""
+
+log = logging.getLogger("gome")
 
 
 class Observer(Protocol):
@@ -64,7 +71,8 @@ class Run:
         self._given: dict[str, ev.StepStarted] = {}
         self._held: dict[int, tuple[list[ev.Event], dict[str, bytes]]] = {}
         self._known: dict[int, set[str]] = {}
-        self._losses: dict[int, int] = {}
+        self._losses: dict[str, int] = {}
+        self._given_up: dict[int, int] = {}
         self._in_flight: dict[str, Notice] = {}
         self._restore_ledger()
 
@@ -76,10 +84,24 @@ class Run:
             self.blobs.put_all(blobs)
         # A started step promises nothing yet: it may wait for the fsync of what comes next.
         durable = not all(isinstance(e, ev.StepStarted | ev.RoundStarted) for e in events)
-        for record in self.journal.append(events, durable=durable):
+        records = self.journal.append(events, durable=durable)
+        for record in records:
             self.state.apply(record)
-            for observer in self.observers:
-                observer.on_record(record, self.state)
+        for record in records:
+            self._tell(record)
+
+    def _tell(self, news: Record | Notice) -> None:
+        """Tell the observers; one that breaks is left out from then on, the run goes on."""
+        for observer in list(self.observers):
+            try:
+                with boundary(StrategyError, f"{type(observer).__name__} broke and is left out", through=()):
+                    if isinstance(news, Notice):
+                        observer.on_notice(news)
+                    else:
+                        observer.on_record(news, self.state)
+            except StrategyError as exc:
+                log.warning("%s", exc)
+                self.observers.remove(observer)
 
     def sink(self, trace: int) -> Sink:
         """The commit function for one trace."""
@@ -103,7 +125,8 @@ class Run:
             return
         self._known.setdefault(trace, set()).update(blobs)
         self._in_flight.pop(finished.experiment.id, None)
-        self._losses[trace] = 0
+        if finished.experiment.status != "lost":
+            self._given_up[trace] = 0
         if self.config.lockstep:
             self._held[trace] = (list(events), dict(blobs))
             self._release()
@@ -129,8 +152,7 @@ class Run:
     def notice(self, notice: Notice) -> None:
         """A trace entered a stage (not stored)."""
         self._in_flight[notice.experiment] = notice
-        for observer in self.observers:
-            observer.on_notice(notice)
+        self._tell(notice)
 
     def resume(self) -> None:
         """Note that a new session goes on, and what the last one had paid for and not committed.
@@ -167,7 +189,7 @@ class Run:
             return out
         busy = {a.trace for a in out}
         for trace in idle:
-            if trace in busy or self.search_over():
+            if trace in busy or self._dry(trace) or self.search_over():
                 continue
             if event := self._plan_step(trace, None, self.state.memory.version):
                 self.commit([event])
@@ -182,6 +204,8 @@ class Run:
             return "traces"
         if self.ledger.remaining_steps() == 0:
             return "steps"
+        if all(self._dry(trace) for trace in self.active_traces()):
+            return "ideas"
         if not self.config.lockstep and self._wall_left() <= 0:
             return "time"
         budget, spent = self.config.budget, self.ledger.spent
@@ -190,13 +214,19 @@ class Run:
             ("tokens", budget.tokens, spent.tokens_in + spent.tokens_out),
             ("usd", budget.usd, spent.usd),
         ):
-            if limit is not None and (used >= limit or self._cut_off()):
+            if limit is not None and (used >= limit or self._too_little(name)):
                 return name
         return None
 
-    def _cut_off(self) -> bool:
-        """Whether an experiment found its lease too small: what is left is not enough for another."""
-        return any(e.status == "budget" for e in self.state.experiments.values())
+    def _too_little(self, name: str) -> bool:
+        """Whether a lease was too small for an experiment and there is none larger to be had."""
+        left, floor = self.ledger.left(name) or 0.0, {"tokens": TOKENS_FLOOR, "slot_s": self._run_s()}
+        return name in self.state.cut_off_by and left < floor.get(name, 0.1 * (self.config.budget.usd or 0.0))
+
+    def _dry(self, trace: int) -> bool:
+        """Whether the agent has nothing left to propose for a trace."""
+        last = [e.feedback.failure for e in self.state.histories.get(trace, [])[-DRY:]]
+        return len(last) == DRY and all(f and (f.boundary, f.kind) == ("reasoner", "strategy") for f in last)
 
     def _begin_round(self) -> None:
         """Start the next round when none is under way."""
@@ -204,7 +234,8 @@ class Run:
         if state.open_steps or self.search_over():
             return
         number = state.round.round + 1 if state.round else 0
-        planned = (self._plan_step(t, number, state.memory.version) for t in self.active_traces())
+        ready = [t for t in self.active_traces() if not self._dry(t)]
+        planned = (self._plan_step(t, number, state.memory.version) for t in ready)
         steps = tuple(step for step in planned if step)
         if steps:
             self.commit([ev.RoundStarted(round=number, memory_version=state.memory.version, steps=steps)])
@@ -292,12 +323,31 @@ class Run:
             paid = paid or Costs()
             self.ledger.settle(experiment, paid)
             self.commit([ev.ExperimentLost(experiment=experiment, trace=trace, cause=cause[:500], paid=paid)])
-        self._losses[trace] = self._losses.get(trace, 0) + 1
-        if self._losses[trace] >= MAX_LOSSES:
+            self._losses[experiment] = self._losses.get(experiment, 0) + 1
+            if self._losses[experiment] >= MAX_LOSSES:
+                self._give_up(self.state.open_steps[experiment], cause)
+        if self._given_up.get(trace, 0) >= MAX_LOSSES:
             self.retire(trace, cause)
             return False
         self.commit([ev.TraceReplaced(trace=trace, cause=cause[:500])])
         return True
+
+    def _give_up(self, step: ev.StepStarted, cause: str) -> None:
+        """Commit an experiment as lost: it, and not the worker, seems to be what breaks the world."""
+        failure = Failure(boundary="infra", kind="lost", message=cause[:300], stage="run")
+        experiment = Experiment(
+            id=step.experiment,
+            trace=step.trace,
+            step=step.step,
+            parent=step.parent,
+            proposal=no_proposal(step.purpose),
+            status="lost",
+            feedback=Feedback(failure=failure),
+            lesson=f"given up after {MAX_LOSSES} tries: {cause[:200]}",
+            memory_version=step.memory_version,
+        )
+        self._given_up[step.trace] = self._given_up.get(step.trace, 0) + 1
+        self.accept_events(step.trace, [ev.ExperimentFinished(experiment=experiment)], {})
 
     def retire(self, trace: int, cause: str) -> None:
         """Give up a trace; what it has committed stays."""

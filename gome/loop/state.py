@@ -33,6 +33,8 @@ class RunState:
         self.episode = Episode()
         self.round: ev.RoundStarted | None = None
         self.retired: dict[int, str] = {}
+        self.cut_off_by: set[str] = set()
+        """Budgets that ended an experiment before it was done."""
         self.lost: list[ev.ExperimentLost] = []
         self.steps_started = 0
         self.final: ev.FinalStarted | None = None
@@ -66,6 +68,7 @@ class RunState:
             self.wall_before += self._last_time - self._session_start
             self.sessions += 1
             self._session_start = record.time
+            self.open_since = dict.fromkeys(self.open_steps, record.time)
         self._last_time = record.time
         if isinstance(event, ev.BaselineScored):
             self._search_start = self.wall_s()
@@ -89,6 +92,7 @@ class RunState:
                 self._finish(event)
             case ev.ExperimentLost():
                 self.lost.append(event)
+                self.open_since[event.experiment] = self._last_time
             case ev.TraceRetired():
                 self.retired[event.trace] = event.cause
                 for name in [n for n, s in self.open_steps.items() if s.trace == event.trace]:
@@ -126,6 +130,9 @@ class RunState:
         self.histories.setdefault(experiment.trace, []).append(experiment)
         if experiment.status == "accepted":
             self.best_of[experiment.trace] = experiment
+        failure = experiment.feedback.failure
+        if failure is not None and failure.kind.startswith("budget:"):
+            self.cut_off_by.add(failure.kind.removeprefix("budget:"))
         for noted in event.episode:
             self.episode.apply(noted)
         if event.entry is not None:

@@ -13,17 +13,27 @@ from dojo.environment import SEARCH
 from dojo.episode import EpisodeEvent
 from dojo.errors import DojoError, Failure, boundary
 from dojo.score import Comparison, Score
-from gome.errors import BudgetExhausted, GomeError, LlmDenied, LlmError, LlmFormat, LlmRefusal, StrategyError
+from gome.errors import (
+    BudgetExhausted,
+    GomeError,
+    JournalError,
+    LlmDenied,
+    LlmError,
+    LlmFormat,
+    LlmRefusal,
+    StrategyError,
+)
 from gome.llm.base import Completion, Llm, Request
 from gome.llm.journaled import JournaledLlm
 from gome.loop.accept import Verdict, judge
 from gome.loop.assignment import Assignment, FinalAssignment, MemoryReader, Notice, Sink, Worker
 from gome.loop.blobs import CachedBlobs
+from gome.loop.budget import Lease
 from gome.loop.events import ExperimentFinished, FinalJob, LlmAnswered
 from gome.loop.experiment import Costs, Experiment, Span, Stage
 from gome.loop.ladder import Attempt, climb
 from gome.loop.memory import MemoryEntry, SuccessMemory
-from gome.loop.proposal import Diagnosis, Proposal
+from gome.loop.proposal import Proposal, no_proposal
 from gome.loop.share import entry_of
 from gome.loop.strategy import Interpretation, StepContext
 
@@ -118,7 +128,7 @@ class Step:
 
     def run(self) -> Experiment:
         """SELECT … RECORD."""
-        proposal, attempt = _no_proposal(self.assignment), Attempt()
+        proposal, attempt = no_proposal(self.assignment.purpose), Attempt()
         comparison: Comparison | None = None
         status_budget = False
         try:
@@ -129,11 +139,14 @@ class Step:
                 with boundary(StrategyError, "the implementer broke", through=_THROUGH):
                     files = dict(self.agent.implementer.implement(ctx, proposal))
             attempt = climb(self, ctx, proposal, files)
+            if attempt.cut_off:
+                raise BudgetExhausted(f"{attempt.cut_off}: what was reserved for this experiment is used up")
             comparison = self._compare(attempt)
             verdict = self._judge(ctx, proposal, attempt, comparison)
         except BudgetExhausted as exc:
             status_budget = True
-            verdict = Verdict("budget", str(exc))
+            attempt = attempt.failed(_cut_short(attempt, self.assignment.lease, exc))
+            verdict = Verdict("budget", str(exc)[:300])
         except LlmDenied:
             # A wrong key or an empty account would burn every step that is left: stop, and resume when mended.
             raise
@@ -141,6 +154,10 @@ class Step:
             attempt = attempt.failed(_reasoner_failure(exc))
             verdict = Verdict("failed", str(exc)[:300])
         return self._record(proposal, attempt, comparison, verdict, share=not status_budget)
+
+    def elapsed(self) -> float:
+        """Seconds since the step began."""
+        return self.t.clock() - self.started
 
     def _context(self) -> StepContext:
         a = self.assignment
@@ -217,7 +234,7 @@ class Step:
         share: bool,
     ) -> Experiment:
         a = self.assignment
-        files = {name: self._keep(text.encode()) for name, text in attempt.files.items()}
+        files = {name: self._keep(text.encode("utf-8", "replace")) for name, text in attempt.files.items()}
         spent = self.llm.spent if self.llm else Costs()
         experiment = Experiment(
             id=a.experiment,
@@ -260,7 +277,8 @@ class Step:
             event = LlmAnswered(
                 experiment=a.experiment, request=request.hash, purpose=request.purpose, completion=completion
             )
-            self.sink([event], {})
+            with boundary(JournalError, "an answer cannot be committed", through=_THROUGH):
+                self.sink([event], {})
 
         return JournaledLlm(inner, a.answers, durable, tokens=a.lease.tokens, usd=a.lease.usd)
 
@@ -279,13 +297,10 @@ class Step:
         self.t.notify(Notice(self.assignment.trace, self.assignment.experiment, stage, text, proposal))
 
 
-def _no_proposal(assignment: Assignment) -> Proposal:
-    return Proposal(
-        purpose=assignment.purpose,
-        component="none",
-        hypothesis="(no proposal was made)",
-        diagnosis=Diagnosis(cause="unknown"),
-    )
+def _cut_short(attempt: Attempt, lease: Lease, exc: BudgetExhausted) -> Failure:
+    """Which budget ended an experiment, as a failure that teaches nothing (see `gome.loop.run`)."""
+    name = attempt.cut_off or ("tokens" if lease.tokens is not None else "usd")
+    return Failure(boundary="infra", kind=f"budget:{name}", message=str(exc)[:300], stage="budget")
 
 
 def _reasoner_failure(exc: GomeError) -> Failure:

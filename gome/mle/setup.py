@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import dojo
 from dojo.mle.environment import MleEnvironment, check_places
 from dojo.mle.medals import load_population, medal
 from dojo.mle.package import Task
@@ -15,6 +16,9 @@ from gome.loop.rundir import RunDir
 from gome.mle.playbook.baseline import baseline
 from gome.mle.playbook.render import render
 from gome.setup import TaskSetup
+
+BUNDLED = Path(dojo.__file__).parent / "mle" / "tasks"
+"""Where the bundled tasks lie; a run of one of them can be resumed after the library has moved."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def mle_setup(task: Task, config: RunConfig, run_dir: RunDir) -> TaskSetup:
     factory = MleEnvironmentFactory(prepared, run_dir.data, run_dir.work, config.sandbox)
     return TaskSetup(
         spec=spec,
-        source=str(task.root),
+        source=spec.id if task.root.resolve().parent == BUNDLED.resolve() else str(task.root),
         fingerprint=prepared.fingerprint,
         environment=factory,
         sealed=config.sandbox != "process",

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dojo.environment import Files, RunResult
+from dojo.errors import Failure, GradingError
+from dojo.score import Score
 from gome import Budget
+from gome.errors import StrategyError
 from gome.loop import events as ev
 from gome.loop.backend import SerialBackend
 from gome.loop.execute import execute
-from gome.loop.journal import canonical, read_journal
+from gome.loop.journal import Record, canonical, read_journal
+from gome.loop.proposal import Proposal
 from gome.loop.run import Run
 from gome.loop.state import RunState
+from gome.loop.strategy import Agent, StepContext
 from gome.result import cites_others, summarize
-from tests.support.fake_world import FakeLlms, Faults, fake_config, fake_run
+from tests.support.fake_world import FakeEnvironment, FakeLlms, FakeStrategy, Faults, fake_config, fake_run
 
 
 def carry_out(run: Run) -> Run:
@@ -175,3 +183,125 @@ def test_the_baseline_is_chosen_when_nothing_beats_it(tmp_path: Path) -> None:
 def test_steps_are_shared_out_and_the_last_round_may_be_partial(tmp_path: Path) -> None:
     run = carry_out(fake_run(tmp_path, fake_config(7)))
     assert sorted(len(h) for h in run.state.histories.values()) == [2, 2, 3]
+
+
+class Dry(FakeStrategy):
+    """Has three ideas a trace and then none."""
+
+    def propose(self, ctx: StepContext) -> Proposal:
+        if ctx.step >= 3:
+            raise StrategyError("nothing is left to propose")
+        return super().propose(ctx)
+
+
+def test_a_search_without_ideas_ends_instead_of_spinning(tmp_path: Path) -> None:
+    strategy = Dry()
+    agent = Agent("dry", strategy, strategy, strategy)
+    config = fake_config(1, lockstep=False, budget=Budget(wall_s=3600))
+    run = carry_out(fake_run(tmp_path, config, agent=agent))
+    assert run.state.final is not None
+    assert run.state.final.reason == "ideas"
+    assert len(run.state.experiments) == 3 * (3 + 3)
+    assert run.state.test is not None
+
+
+def test_an_experiment_that_breaks_the_world_each_time_is_given_up_and_its_trace_goes_on(
+    tmp_path: Path,
+) -> None:
+    class Breaking(FakeEnvironment):
+        def validate(self, submission: bytes, *, view: str) -> Score | Failure:
+            if b'"t1-s001"' in submission:
+                raise GradingError("the grader hangs on this one")
+            return super().validate(submission, view=view)
+
+    run = fake_run(tmp_path, fake_config(9))
+    run.plan = replace(run.plan, environment=Breaking)
+    carry_out(run)
+    assert run.state.experiments["t1-s001"].status == "lost"
+    assert run.state.experiments["t1-s002"].status in ("accepted", "rejected")
+    assert run.state.retired == {}
+    assert "t1-s001" not in {e.id for e in run.state.memory.entries_since(0)}
+
+
+def test_a_trace_whose_world_stays_broken_is_retired_and_the_others_go_on(tmp_path: Path) -> None:
+    class Broken(FakeEnvironment):
+        def validate(self, submission: bytes, *, view: str) -> Score | Failure:
+            if b'"t1-' in submission:
+                raise GradingError("no grader")
+            return super().validate(submission, view=view)
+
+    run = fake_run(tmp_path, fake_config(15))
+    run.plan = replace(run.plan, environment=Broken)
+    carry_out(run)
+    assert set(run.state.retired) == {1}
+    assert run.state.test is not None
+    assert len(run.state.experiments) == 15
+
+
+def test_when_every_final_run_fails_the_baseline_has_its_turn(tmp_path: Path) -> None:
+    class Failing(FakeEnvironment):
+        def run(self, files: Files, **settings: Any) -> RunResult:
+            if settings["view"] == "final" and "baseline" not in files["solution.py"]:
+                files = {"solution.py": files["solution.py"].replace("crash = False", "crash = True")}
+            return super().run(files, **settings)
+
+    run = fake_run(tmp_path, fake_config(24))
+    run.plan = replace(run.plan, environment=Failing)
+    carry_out(run)
+    assert run.state.finished is not None
+    assert run.state.finished.best == "baseline"
+    assert len(run.state.final_runs) <= 3 + 3 + 1
+
+
+def test_resuming_twice_does_not_charge_the_pause(tmp_path: Path) -> None:
+    started = ev.StepStarted(
+        experiment="t0-s000", trace=0, step=0, purpose="draft", parent=None, memory_version=0
+    )
+    times = iter([0.0, 0.0, 100.0, 86_500.0, 86_500.0, 86_505.0, 90_000.0, 90_000.0])
+    run = fake_run(tmp_path, fake_config(6, lockstep=False))
+    run.journal._clock = lambda: next(times)
+    run.state.apply(Record(seq=0, time=0.0, event=run.state.started))
+    run.commit([started])
+    run.commit([ev.TraceReplaced(trace=0, cause="x"), ev.TraceReplaced(trace=0, cause="x")])
+    run.resume()
+    run.commit([ev.TraceReplaced(trace=0, cause="x")])
+    run.resume()
+    run.journal.close()
+    paid = [lost.paid.slot_s for lost in run.state.lost]
+    assert paid == [100.0, 5.0]
+
+
+def test_a_broken_observer_is_left_out_and_the_run_goes_on(tmp_path: Path) -> None:
+    class Closed:
+        def on_record(self, record: object, state: object) -> None:
+            raise BrokenPipeError("stderr is closed")
+
+        def on_notice(self, notice: object) -> None:
+            raise BrokenPipeError("stderr is closed")
+
+    run = carry_out(fake_run(tmp_path, fake_config(3), observers=[Closed()]))
+    assert run.state.finished is not None
+    assert run.observers == []
+
+
+def test_a_run_cut_short_by_its_lease_is_counted_and_teaches_nothing(tmp_path: Path) -> None:
+    class Slow(FakeEnvironment):
+        def run(self, files: Files, **settings: Any) -> RunResult:
+            result = super().run(files, **settings)
+            limit = settings["seconds"] or 1e9
+            wall = min(30.0, limit)
+            failure = Failure(boundary="solution", kind="timed_out", message="slow") if limit < 30.0 else None
+            spent = result.exec.model_copy(update={"wall_s": wall})
+            return result.model_copy(update={"exec": spent, "failure": failure})
+
+    config = fake_config(30, traces=1, lockstep=False, budget=Budget(steps=30, slot_s=100.0))
+    run = fake_run(tmp_path, config)
+    run.plan = replace(run.plan, environment=Slow)
+    carry_out(run)
+    last = list(run.state.experiments.values())[-1]
+    assert run.state.final is not None
+    assert run.state.final.reason == "slot_s"
+    assert last.status in ("budget", "accepted", "rejected")
+    assert sum(e.costs.slot_s for e in run.state.experiments.values()) <= 100.0
+    assert all(e.cause != "timed_out" for e in run.state.memory.entries_since(0))
+    assert run.state.test is not None
