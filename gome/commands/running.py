@@ -166,7 +166,7 @@ def demo(
     tasks: Annotated[
         list[str] | None, typer.Option("--task", help="Only this task (repeatable).", show_default=False)
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Experiments per task.")] = 18,
+    steps: Annotated[int, typer.Option("--steps", help="Experiments per task.")] = 15,
     traces: Annotated[int, typer.Option("--traces", help="Parallel traces.")] = 3,
     backend: Annotated[str, typer.Option("--backend", help="ray or serial.")] = "ray",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the search.")] = 0,
@@ -199,7 +199,8 @@ def demo(
             say("stopped")
             raise typer.Exit(stop.exit_code) from None
     if not won:
-        raise typer.Exit(NO_SCORE)
+        say("a task did not end better than its baseline")
+        raise typer.Exit(1)
 
 
 def _start(options: Options, *, quiet: bool) -> RunReport:
