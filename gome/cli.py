@@ -1,8 +1,8 @@
 """The `gome` command.
 
 Exit codes: 0 done; 1 `gome compare` found a difference, `gome demo` did not beat a baseline, or an unexpected
-error; 2 usage or configuration; 3 the budget was used up without any valid score; 4 infrastructure (sandbox, grader, cluster, endpoint, disk);
-130 or 143 stopped by Ctrl-C or SIGTERM (`gome resume` goes on).
+error; 2 usage or configuration; 3 the budget was used up without any valid score; 4 infrastructure (sandbox,
+grader, cluster, endpoint, disk); 130 or 143 stopped by Ctrl-C or SIGTERM (`gome resume` goes on).
 """
 
 from __future__ import annotations
