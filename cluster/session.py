@@ -36,6 +36,7 @@ _ENV = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # else it prints "A worker died …" on stdout; the run tells it better
     "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
+    "RAY_worker_niceness": "0",  # a slot is there to run solutions: at 15 the driver would starve them
 }
 
 
