@@ -160,10 +160,11 @@ class RaySession:
 def _take_back_signals() -> None:
     """Install Python's handlers once more.
 
-    Ray's core puts its own over them, which print a stack trace, and takes all away when it ends.
+    Ray's core puts its own over them, which print a stack trace, and takes all away when it ends. It ignores
+    SIGCHLD too, and then no child's exit code can be learnt: `subprocess` says 0 of each.
     """
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             handler = signal.getsignal(number)
             if handler is not None:
                 signal.signal(number, handler)

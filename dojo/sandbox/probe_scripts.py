@@ -222,6 +222,8 @@ except OSError:
 WRITING = """
 name = "dojo-probe-" + args[0]
 for place in ("/", "/usr", "/usr/lib", "/etc", "/dev", "/proc", data, sys.prefix, args[1], "/var/tmp", "/run"):
+    if place.startswith("/tmp/") and place != args[1]:
+        continue  # an interpreter below /tmp: what is around it there is the box's own, private /tmp
     path = os.path.join(place, name)
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

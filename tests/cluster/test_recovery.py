@@ -113,23 +113,33 @@ def test_a_broken_world_repeats_the_step_with_a_new_worker(tmp_path: Path) -> No
     assert all("broke" not in e.text for e in run.state.memory.entries_since(0))
 
 
+def broken(trace: int, steps: range) -> dict[str, str]:
+    """Three losses for each of these steps: workers killed in the first, a broken box in the others."""
+    stages = {"propose": "kill", "implement": "kill", "run": "kill"}
+    faults = {f"t{trace}-s{steps[0]:03d}:{stage}": fault for stage, fault in stages.items()}
+    for step in steps[1:]:
+        faults |= {f"t{trace}-s{step:03d}:{stage}": "grading" for stage in ("propose", "validate", "compare")}
+    return faults
+
+
 def test_a_trace_that_keeps_dying_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
-    at = dict.fromkeys(("t1-s000:propose", "t1-s000:implement", "t1-s000:run"), "kill")
-    faults = Faults(control=tmp_path / "control", at=at)
-    run = carry_out(fake_run(tmp_path / "run", fake_config(8, lockstep=False), faults=faults), RayBackend())
+    faults = Faults(control=tmp_path / "control", at=broken(1, range(3)))
+    run = carry_out(fake_run(tmp_path / "run", fake_config(12), faults=faults), RayBackend())
     assert list(run.state.retired) == [1]
-    assert set(run.state.histories) == {0, 2}
+    assert [e.status for e in run.state.histories[1]] == ["lost"] * 3
+    assert {e.status for t in (0, 2) for e in run.state.histories[t]} <= {"accepted", "rejected"}
     assert run.state.test is not None
     assert run.state.finished is not None
 
 
 def test_when_every_trace_dies_it_is_an_error_and_resume_ends_the_run(tmp_path: Path) -> None:
-    at = dict.fromkeys(("t0-s002:propose", "t0-s002:implement", "t0-s002:run"), "kill")
-    faults = Faults(control=tmp_path / "control", at=at)
+    faults = Faults(control=tmp_path / "control", at=broken(0, range(2, 5)))
     config, root = fake_config(6, traces=1), tmp_path / "run"
     with pytest.raises(ClusterError, match="every trace was given up"):
         carry_out(fake_run(root, config, faults=faults), RayBackend())
-    assert len(events(root, ev.ExperimentFinished)) == 2
+    assert [e.experiment.status == "lost" for e in events(root, ev.ExperimentFinished)] == [False] * 2 + [
+        True
+    ] * 3
     run = fake_run(root, config, faults=faults)
     run.resume()
     carry_out(run, RayBackend())
